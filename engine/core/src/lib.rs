@@ -1,0 +1,19 @@
+//! The engine: ports ([`log`], [`store`], [`clock`]), the task loop that folds a log partition
+//! into a store, and in-memory adapters. It moves bytes and knows nothing of awards or money.
+
+pub mod clock;
+pub mod commit;
+pub mod inputs;
+pub mod log;
+pub mod memory;
+pub mod outputs;
+pub mod panics;
+pub mod partition;
+pub mod processor;
+pub mod progress;
+pub mod ranges;
+pub mod records;
+pub mod seen;
+pub mod store;
+pub mod task;
+pub mod worker;

@@ -1,0 +1,301 @@
+//! Keys seen for ever, exactly, at the speed of memory (R3, W1, I2).
+//!
+//! Three places answer, and the answer never depends on which of them does:
+//! - a **window** of the keys inserted last, exact, in memory. It also holds whatever is not yet
+//!   committed, so that the store is written in the background;
+//! - a **filter** over all keys, which only skips look-ups: "certainly not in the store";
+//! - the **store**, asked for what the window lacks and the filter cannot rule out: duplicates of
+//!   old keys, and about one new key in a thousand. One sorted multi-get per batch.
+//!
+//! After a restart a background thread rebuilds the filter from the store; until it is ready every
+//! key that the window lacks is looked up, which is slow and just as exact.
+//!
+//! Hashes only find candidates; equality is decided on whole keys. They are seeded at random per
+//! process, since order numbers come from outside, and no result depends on the seed (I4).
+//!
+//! Memory (I29): 35 bytes beside the key for each key of the window, of which `window_keys_max` are
+//! kept at most once they are committed. What is not committed comes on top, so the owner commits by
+//! [`SeenIndex::staged_bytes`]. The filter takes 2 to 6 bytes for each key ever inserted, and at least
+//! 8 for each of `window_keys_max`. A freeze takes 32 bytes for each of its keys, and the rows, while
+//! they are sorted and committed.
+
+mod arena;
+mod fetched;
+mod filter;
+mod frozen;
+mod lines;
+mod rebuild;
+mod table;
+#[cfg(test)]
+mod tests;
+mod window;
+
+use std::hash::{BuildHasher, Hasher};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use foldhash::quality::RandomState;
+
+use crate::store::{Store, StoreError};
+
+pub use frozen::FrozenSeen;
+
+use fetched::Fetched;
+use filter::Filter;
+use rebuild::Rebuild;
+use window::Window;
+
+/// What a key maps to.
+pub type Value = [u8; 16];
+
+/// The filter's first layer takes so many times the keys of the window: few layers then, which are
+/// what a look-up costs, for an eighth of the window's memory.
+const FILTER_KEYS_PER_WINDOW_KEY: usize = 4;
+
+/// How much a [`SeenIndex`] keeps in memory.
+#[derive(Clone, Copy, Debug)]
+pub struct SeenLimits {
+    /// Keys kept in the window at most once committed; at least half of them are kept.
+    pub window_keys_max: usize,
+}
+
+/// How look-ups were answered since the index was opened. Counted per [`SeenIndex::prefetch`].
+#[derive(Debug, Default)]
+pub struct SeenCounters {
+    window_hits: AtomicU64,
+    filter_skips: AtomicU64,
+    store_lookups: AtomicU64,
+    store_hits: AtomicU64,
+}
+
+impl SeenCounters {
+    /// Keys that the window held.
+    #[must_use]
+    pub fn window_hits(&self) -> u64 {
+        self.window_hits.load(Ordering::Relaxed)
+    }
+
+    /// Keys that the filter ruled out.
+    #[must_use]
+    pub fn filter_skips(&self) -> u64 {
+        self.filter_skips.load(Ordering::Relaxed)
+    }
+
+    /// Keys looked up in the store.
+    #[must_use]
+    pub fn store_lookups(&self) -> u64 {
+        self.store_lookups.load(Ordering::Relaxed)
+    }
+
+    /// Keys found in the store; the difference to the look-ups is the filter's false positives.
+    #[must_use]
+    pub fn store_hits(&self) -> u64 {
+        self.store_hits.load(Ordering::Relaxed)
+    }
+}
+
+/// An exact map from byte keys to 16-byte values over a window, a filter and a store. Owned by one
+/// fold; rows are kept in the store under a kind of their own.
+pub struct SeenIndex {
+    store: Arc<dyn Store>,
+    kind: [u8; 2],
+    hashing: RandomState,
+    window: Window,
+    /// Keys committed before this process only if there is no `rebuild`; later keys always.
+    filter: Filter,
+    rebuild: Option<Rebuild>,
+    fetched: Fetched,
+    counters: Arc<SeenCounters>,
+    /// Treats every key as one that the store may hold.
+    #[cfg(test)]
+    filter_is_blind: bool,
+}
+
+impl SeenIndex {
+    /// The index over the rows of `kind` in `store`, which nobody else writes. Over rows of an
+    /// earlier process it starts a background thread that scans them, one index at a time.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the store.
+    pub fn open(kind: [u8; 2], limits: SeenLimits, store: Arc<dyn Store>) -> Result<Self, StoreError> {
+        let hashing = RandomState::default();
+        let first_layer_keys = limits.window_keys_max.saturating_mul(FILTER_KEYS_PER_WINDOW_KEY);
+        let (from, to) = kind_range(kind);
+        let mut empty = true;
+        store.scan(&from, &to, &mut |_, _| {
+            empty = false;
+            ControlFlow::Break(())
+        })?;
+        let rebuild = match empty {
+            true => None,
+            false => Some(Rebuild::start(Arc::clone(&store), kind, hashing.clone(), first_layer_keys)?),
+        };
+        Ok(Self {
+            store,
+            kind,
+            hashing,
+            window: Window::new(limits.window_keys_max),
+            filter: Filter::new(first_layer_keys),
+            rebuild,
+            fetched: Fetched::default(),
+            counters: Arc::default(),
+            #[cfg(test)]
+            filter_is_blind: false,
+        })
+    }
+
+    /// Looks up in one go those of a batch's `keys` that only the store can answer, so that
+    /// [`Self::get`] need not. Keys may repeat.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the store or of its background scan.
+    pub fn prefetch<'k>(&mut self, keys: impl Iterator<Item = &'k [u8]>) -> Result<(), StoreError> {
+        self.adopt_rebuilt(false)?;
+        self.fetched.clear();
+        let keys: Vec<_> = keys.map(|key| (hash_of(&self.hashing, key), key)).collect();
+        let touch = |(hash, _): &(u64, &[u8])| self.window.touch(*hash) ^ self.filter.touch(*hash);
+        std::hint::black_box(keys.iter().fold(0, |sum, key| sum ^ touch(key)));
+        let (mut window_hits, mut filter_skips) = (0, 0);
+        for (hash, key) in keys {
+            if self.window.find(hash, key).is_some() {
+                window_hits += 1;
+            } else if self.store_may_hold(hash) {
+                self.fetched.want(hash, self.kind, key);
+            } else {
+                filter_skips += 1;
+            }
+        }
+        let (lookups, hits) = self.fetched.fetch(&*self.store)?;
+        self.counters.window_hits.fetch_add(window_hits, Ordering::Relaxed);
+        self.counters.filter_skips.fetch_add(filter_skips, Ordering::Relaxed);
+        self.counters.store_lookups.fetch_add(lookups, Ordering::Relaxed);
+        self.counters.store_hits.fetch_add(hits, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// The value of `key`. Exact whether or not it was prefetched, but a key that was not may cost
+    /// a look-up of its own.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the store.
+    #[inline]
+    pub fn get(&self, key: &[u8]) -> Result<Option<Value>, StoreError> {
+        let hash = hash_of(&self.hashing, key);
+        if let Some(value) = self.window.find(hash, key) {
+            return Ok(Some(value));
+        }
+        if !self.store_may_hold(hash) {
+            return Ok(None);
+        }
+        match self.fetched.find(hash, key) {
+            Some(fetched) => Ok(fetched),
+            None => self.look_up(key),
+        }
+    }
+
+    /// Sets `key` to `value`, to be committed with the next freeze.
+    #[inline]
+    pub fn insert(&mut self, key: &[u8], value: Value) {
+        let hash = hash_of(&self.hashing, key);
+        self.filter.insert(hash);
+        if self.window.insert(hash, key, value) {
+            // What was fetched may be older than a key that has just left the window.
+            self.fetched.clear();
+        }
+    }
+
+    /// Sets aside what was inserted and not yet committed. It keeps answering from the window. A
+    /// freeze before [`Self::committed`] repeats the earlier one's keys.
+    #[must_use]
+    pub fn freeze(&mut self) -> FrozenSeen {
+        FrozenSeen::new(self.kind, self.window.freeze())
+    }
+
+    /// The rows of the last freeze are in the store.
+    pub fn committed(&mut self) {
+        if self.window.committed() {
+            self.fetched.clear();
+        }
+    }
+
+    /// Memory held by keys not yet committed, frozen ones included, in bytes.
+    #[must_use]
+    pub fn staged_bytes(&self) -> usize {
+        self.window.uncommitted_bytes()
+    }
+
+    /// Number of keys in the window.
+    #[must_use]
+    pub fn window_len(&self) -> usize {
+        self.window.len()
+    }
+
+    /// Memory held by the filter, in bytes.
+    #[must_use]
+    pub fn filter_bytes(&self) -> usize {
+        self.filter.bytes()
+    }
+
+    /// Counters for metrics, which go on counting while the index lives.
+    #[must_use]
+    pub fn counters(&self) -> Arc<SeenCounters> {
+        Arc::clone(&self.counters)
+    }
+
+    /// Whether the filter covers all keys, as it does except for a while after a restart.
+    #[must_use]
+    pub fn is_filter_ready(&self) -> bool {
+        self.rebuild.is_none()
+    }
+
+    /// Waits until the filter covers all keys. For benchmarks and tests; folds need not.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the background scan.
+    pub fn wait_for_filter(&mut self) -> Result<(), StoreError> {
+        self.adopt_rebuilt(true)
+    }
+
+    fn adopt_rebuilt(&mut self, wait: bool) -> Result<(), StoreError> {
+        let Some(rebuild) = self.rebuild.take_if(|rebuild| wait || rebuild.is_finished()) else {
+            return Ok(());
+        };
+        // Keys inserted since the scan began are in the filter that the scan's is added to.
+        self.filter.absorb(rebuild.finish()?);
+        Ok(())
+    }
+
+    #[cold]
+    fn look_up(&self, key: &[u8]) -> Result<Option<Value>, StoreError> {
+        let row_key = [&self.kind[..], key].concat();
+        self.store.get(&row_key)?.map(|bytes| value_of(&bytes)).transpose()
+    }
+
+    #[inline]
+    fn store_may_hold(&self, hash: u64) -> bool {
+        #[cfg(test)]
+        if self.filter_is_blind {
+            return true;
+        }
+        self.rebuild.is_some() || self.filter.may_hold(hash)
+    }
+}
+
+fn value_of(bytes: &[u8]) -> Result<Value, StoreError> {
+    bytes.try_into().map_err(|_| {
+        StoreError::Corrupt(format!("a key that was seen has a value of {} bytes, not 16", bytes.len()))
+    })
+}
+
+#[inline]
+fn hash_of(hashing: &RandomState, key: &[u8]) -> u64 {
+    let mut hasher = hashing.build_hasher();
+    hasher.write(key);
+    hasher.finish()
+}
+
+/// The range of row keys that begin with `kind`, two letters.
+fn kind_range(kind: [u8; 2]) -> ([u8; 2], [u8; 2]) {
+    (kind, u16::from_be_bytes(kind).saturating_add(1).to_be_bytes())
+}

@@ -1,0 +1,175 @@
+//! The footer of a sealed segment: its frame index, so that opening and reading need not walk the
+//! frames. It is written only when the segment and the head of its successor are durable; so a
+//! sound footer proves both.
+//!
+//! ```text
+//! index (see `FrameIndex::encode`), padded with zeros to 64 bytes
+//! trailer, the last 64 bytes of the file:
+//! 0   magic, CRC-32C of the trailer, CRC-32C of the index, bytes of the index
+//! 16  log id, generation, partition
+//! 32  stream position of the first frame, and of the end
+//! 48  place of the index in the file, header CRC of the last frame
+//! ```
+
+use std::fs::File;
+use std::io::{self, IoSlice};
+
+use crate::device::Device;
+use crate::frame::Identity;
+use crate::index::FrameIndex;
+use crate::segment::read_up_to;
+use crate::wire::{aligned, put, u16_at, u32_at, u64_at};
+
+const MAGIC: [u8; 4] = *b"hbT1";
+const TRAILER_BYTES: usize = 64;
+const CHECKED_FROM: usize = 8;
+
+/// The summary at the end of a sealed segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Trailer {
+    pub(crate) identity: Identity,
+    pub(crate) base: u64,
+    pub(crate) end: u64,
+    /// Header CRC of the last frame.
+    pub(crate) chain: u32,
+    index_at: u64,
+    index_len: u32,
+    index_crc: u32,
+}
+
+/// Bytes a footer takes for an index of this encoded size.
+pub(crate) fn footer_len(index_len: usize) -> u64 {
+    aligned(index_len as u64) + TRAILER_BYTES as u64
+}
+
+/// What a segment is sealed with.
+pub(crate) struct Seal {
+    pub(crate) identity: Identity,
+    pub(crate) base: u64,
+    pub(crate) end: u64,
+    pub(crate) chain: u32,
+    /// Where the frames end in the file.
+    pub(crate) at: u64,
+    /// The encoded index.
+    pub(crate) index: Vec<u8>,
+}
+
+impl Seal {
+    /// Writes the footer behind the frames, cuts the file off behind it and makes it durable.
+    pub(crate) fn write(mut self, file: &File, device: &dyn Device) -> io::Result<()> {
+        let trailer = Trailer {
+            identity: self.identity,
+            base: self.base,
+            end: self.end,
+            chain: self.chain,
+            index_at: self.at,
+            index_len: self.index.len() as u32,
+            index_crc: crc32c::crc32c(&self.index),
+        };
+        self.index.resize(aligned(self.index.len() as u64) as usize, 0);
+        let trailer = trailer.encode();
+        let slices = &mut [IoSlice::new(&self.index), IoSlice::new(&trailer)];
+        device.write(file, slices, self.at)?;
+        device.truncate(file, self.at + (self.index.len() + TRAILER_BYTES) as u64)?;
+        device.sync(file)
+    }
+}
+
+impl Trailer {
+    fn encode(&self) -> [u8; TRAILER_BYTES] {
+        let mut out = [0; TRAILER_BYTES];
+        put(&mut out, 0, MAGIC);
+        put(&mut out, 8, self.index_crc.to_le_bytes());
+        put(&mut out, 12, self.index_len.to_le_bytes());
+        put(&mut out, 16, self.identity.log_id.to_le_bytes());
+        put(&mut out, 24, self.identity.generation.to_le_bytes());
+        put(&mut out, 28, self.identity.partition.to_le_bytes());
+        put(&mut out, 32, self.base.to_le_bytes());
+        put(&mut out, 40, self.end.to_le_bytes());
+        put(&mut out, 48, self.index_at.to_le_bytes());
+        put(&mut out, 56, self.chain.to_le_bytes());
+        let crc = crc32c::crc32c(&out[CHECKED_FROM..]);
+        put(&mut out, 4, crc.to_le_bytes());
+        out
+    }
+
+    /// Reads the trailer of a segment, if it has a sound one of its own.
+    pub(crate) fn read(file: &File, identity: &Identity) -> io::Result<Option<Self>> {
+        let Some(at) = file.metadata()?.len().checked_sub(TRAILER_BYTES as u64) else {
+            return Ok(None);
+        };
+        let bytes = read_up_to(file, at, TRAILER_BYTES)?;
+        let sound = bytes.len() == TRAILER_BYTES
+            && bytes.starts_with(&MAGIC)
+            && u32_at(&bytes, 4) == crc32c::crc32c(&bytes[CHECKED_FROM..]);
+        let found = Identity {
+            log_id: u64_at(&bytes, 16),
+            generation: u32_at(&bytes, 24),
+            partition: u16_at(&bytes, 28),
+        };
+        let trailer = Self {
+            identity: found,
+            base: u64_at(&bytes, 32),
+            end: u64_at(&bytes, 40),
+            chain: u32_at(&bytes, 56),
+            index_at: u64_at(&bytes, 48),
+            index_len: u32_at(&bytes, 12),
+            index_crc: u32_at(&bytes, 8),
+        };
+        Ok((sound && found == *identity).then_some(trailer))
+    }
+
+    /// Reads the frame index. `None` when it is damaged: the frames can still be walked.
+    pub(crate) fn read_index(&self, file: &File) -> io::Result<Option<FrameIndex>> {
+        let bytes = read_up_to(file, self.index_at, self.index_len as usize)?;
+        if bytes.len() != self.index_len as usize || crc32c::crc32c(&bytes) != self.index_crc {
+            return Ok(None);
+        }
+        Ok(FrameIndex::decode(&bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::OsDevice;
+    use crate::frame::tests::{IDENTITY, header};
+    use crate::index::Entry;
+
+    fn sealed() -> (tempfile::NamedTempFile, FrameIndex) {
+        let mut index = FrameIndex::default();
+        index.push("journal", Entry::new(&header(), 640));
+        let file = tempfile::NamedTempFile::new().unwrap();
+        OsDevice.allocate(file.as_file(), 100_000).unwrap();
+        let seal =
+            Seal { identity: IDENTITY, base: 100, end: 484, chain: 9, at: 1_024, index: index.encode() };
+        seal.write(file.as_file(), &OsDevice).unwrap();
+        (file, index)
+    }
+
+    #[test]
+    fn is_read_as_written_and_ends_the_file() {
+        let (file, index) = sealed();
+        let trailer = Trailer::read(file.as_file(), &IDENTITY).unwrap().unwrap();
+        assert_eq!((trailer.base, trailer.end, trailer.chain), (100, 484, 9));
+        assert_eq!(trailer.read_index(file.as_file()).unwrap(), Some(index.clone()));
+        assert_eq!(file.as_file().metadata().unwrap().len(), 1_024 + footer_len(index.encoded_len()));
+        let other = Identity { generation: 8, ..IDENTITY };
+        assert_eq!(Trailer::read(file.as_file(), &other).unwrap(), None);
+    }
+
+    #[test]
+    fn a_flipped_byte_is_seen() {
+        let (file, index) = sealed();
+        let good = std::fs::read(file.path()).unwrap();
+        for at in 1_024..good.len() {
+            let mut bad = good.clone();
+            bad[at] ^= 0x04;
+            std::fs::write(file.path(), &bad).unwrap();
+            let trailer = Trailer::read(file.as_file(), &IDENTITY).unwrap();
+            let found = trailer.and_then(|trailer| trailer.read_index(file.as_file()).unwrap());
+            let padding = (1_024 + index.encoded_len()..good.len() - TRAILER_BYTES).contains(&at);
+            assert_eq!(found.is_some(), padding, "byte {at}");
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! The compiler seen from outside: files in, a topology or problems out.
+
+#[cfg(test)]
+mod cases;

@@ -1,0 +1,142 @@
+//! A batch of input records, decoded: fields borrow from the frames, and what depends on neither
+//! settings nor earlier records is settled.
+
+use std::ops::Range;
+
+use hongbao_engine::partition::{Partition, partition_of};
+use hongbao_engine::records::{FrameRef, Offset};
+use hongbao_schemas::award::Award;
+use hongbao_schemas::control::{Control, ControlKey, Input, decode_input};
+use hongbao_schemas::order_no::OrderNo;
+use hongbao_schemas::refusal::Refusal;
+
+/// Code of a record that stands in another partition than its own.
+const WRONG_PARTITION: &str = "wrong_partition";
+
+/// One input record.
+#[derive(Debug)]
+pub(super) struct Record<'a> {
+    pub(super) offset: Offset,
+    pub(super) bytes: &'a [u8],
+    pub(super) content: Content<'a>,
+}
+
+/// What a record holds.
+#[derive(Debug)]
+pub(super) enum Content<'a> {
+    Award(Candidate<'a>),
+    /// Sealed, and for this partition.
+    Control(Control<'a>),
+    /// Not to be decided, with the code that says why.
+    Dead(&'static str),
+}
+
+/// An award of this partition.
+#[derive(Debug)]
+pub(super) struct Candidate<'a> {
+    pub(super) award: Award<'a>,
+    /// What speaks against its order number, the first refusals in their order.
+    pub(super) refusal: Option<Refusal>,
+    /// Where the order number's key stands among the batch's keys; empty when it was refused.
+    key: Range<usize>,
+}
+
+/// Who reads: what a record must fit to be decided.
+#[derive(Clone, Debug)]
+pub(super) struct Reader {
+    pub(super) partition: Partition,
+    pub(super) partitions: u16,
+    pub(super) control_key: ControlKey,
+}
+
+/// Decoded records with the keys of their order numbers, one after the other.
+#[derive(Debug, Default)]
+pub(super) struct Batch<'a> {
+    pub(super) records: Vec<Record<'a>>,
+    keys: Vec<u8>,
+}
+
+impl<'a> Batch<'a> {
+    /// Adds the records of `frames`.
+    pub(super) fn decode(&mut self, reader: &Reader, frames: &[FrameRef<'a>]) {
+        self.records.reserve(frames.iter().map(FrameRef::len).sum());
+        for frame in frames {
+            for (offset, bytes) in frame.records() {
+                let content = reader.read(bytes, &mut self.keys);
+                self.records.push(Record { offset, bytes, content });
+            }
+        }
+    }
+
+    /// The key of an award's order number.
+    #[inline]
+    pub(super) fn key(&self, candidate: &Candidate<'_>) -> &[u8] {
+        &self.keys[candidate.key.clone()]
+    }
+
+    /// The keys that may have to be looked up.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &[u8]> {
+        self.records.iter().filter_map(|record| match &record.content {
+            Content::Award(candidate) if candidate.refusal.is_none() => Some(self.key(candidate)),
+            _ => None,
+        })
+    }
+
+    /// An empty batch with the memory of this one.
+    pub(super) fn emptied(mut self) -> Batch<'static> {
+        self.records.clear();
+        self.keys.clear();
+        // Collects nothing, in place: the same memory with another lifetime.
+        let records = self.records.into_iter().map_while(|_| None).collect();
+        Batch { records, keys: self.keys }
+    }
+}
+
+impl Reader {
+    #[inline]
+    fn read<'a>(&self, bytes: &'a [u8], keys: &mut Vec<u8>) -> Content<'a> {
+        match decode_input(bytes, &self.control_key) {
+            Ok(Input::Award(award)) => self.candidate(award, keys),
+            Ok(Input::Control(control)) if control.partition == self.partition.0 => Content::Control(control),
+            Ok(Input::Control(_)) => Content::Dead(WRONG_PARTITION),
+            Err(error) => Content::Dead(error.code()),
+        }
+    }
+
+    #[inline]
+    fn candidate<'a>(&self, award: Award<'a>, keys: &mut Vec<u8>) -> Content<'a> {
+        if partition_of(award.act_id.as_bytes(), self.partitions) != self.partition {
+            return Content::Dead(WRONG_PARTITION);
+        }
+        let start = keys.len();
+        let refusal = match OrderNo::parse(award.order_no) {
+            Err(_) => Some(Refusal::MalformedOrderNo),
+            Ok(order_no) if order_no.act_id() != award.act_id => Some(Refusal::OrderNoActIdMismatch),
+            Ok(order_no) if order_no.scene_id() != award.scene_id => Some(Refusal::OrderNoSceneMismatch),
+            Ok(order_no) => {
+                order_no.store_key(keys);
+                None
+            }
+        };
+        Content::Award(Candidate { award, refusal, key: start..keys.len() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_emptied_batch_keeps_its_memory() {
+        let mut batch = Batch::default();
+        for offset in 0..100 {
+            batch.records.push(Record { offset, bytes: b"", content: Content::Dead("") });
+        }
+        batch.keys.resize(100, 0);
+        let before = (batch.records.capacity(), batch.records.as_ptr().addr(), batch.keys.capacity());
+        let emptied = batch.emptied();
+        assert!(emptied.records.is_empty() && emptied.keys.is_empty());
+        let after = (emptied.records.capacity(), emptied.records.as_ptr().addr(), emptied.keys.capacity());
+        assert_eq!(after, before);
+    }
+}

@@ -1,0 +1,4 @@
+//! hongbao-processors.
+
+pub mod intake;
+pub mod views;

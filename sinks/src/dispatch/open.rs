@@ -1,0 +1,250 @@
+//! Opening: a dispatcher from its spec, and its tracks by epoch (rule 3).
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use hongbao_engine::log::LogError;
+use hongbao_engine::records::ReadBatch;
+
+use crate::journal_view::{LaneResume, ViewError, Winner};
+use crate::limits::pool::Pool;
+use crate::limits::rate::Limiter;
+
+use super::held::HeldOrder;
+use super::lane::{Lane, LaneCounts, PoolPlace};
+use super::line::Line;
+use super::now::{FirstIntent, Now};
+use super::reader::{FoundOpen, ReadError, Reader, Source};
+use super::settle::Place;
+use super::track::{Phase, Track};
+use super::{DispatchError, Dispatcher, DispatcherSpec, LaneSpec, Ports, SpecError, StatusBoard, seeded};
+
+/// The topic of facts.
+pub const JOURNAL: &str = "journal";
+
+/// See [`Dispatcher::open`].
+pub fn open(spec: DispatcherSpec, ports: Ports) -> Result<Dispatcher, SpecError> {
+    let now = Now::read(&*ports.clock);
+    let mut lines = Vec::with_capacity(ports.downstreams.len());
+    let mut line_of: BTreeMap<String, usize> = BTreeMap::new();
+    for (name, port) in ports.downstreams {
+        line_of.insert(name, lines.len());
+        lines.push(Line::new(port, &spec.policy));
+    }
+    let (pools, places) = open_pools(&spec, now.mono)?;
+    let mut lanes = Vec::with_capacity(spec.lanes.len());
+    for (index, lane) in spec.lanes.iter().enumerate() {
+        let line = *line_of.get(&lane.downstream).ok_or_else(|| SpecError::NoDownstream {
+            lane: lane.name.clone(),
+            downstream: lane.downstream.clone(),
+        })?;
+        let mut tracks = Vec::with_capacity(spec.partitions.len());
+        for partition in &spec.partitions {
+            let (_, journal_end) = ports.log.range(*partition, JOURNAL)?;
+            tracks.push(Track::new(*partition, journal_end));
+        }
+        let mut lane = open_lane(lane, line, tracks, now.mono);
+        lane.pool = places.get(&index).copied();
+        lane.batch_max = batch_max(&lane, &lines[line], &pools);
+        lanes.push(lane);
+    }
+    let mut by_rank: Vec<usize> = (0..lanes.len()).collect();
+    by_rank.sort_by_key(|index| match lanes[*index].pool {
+        Some(place) => (place.pool, place.rank),
+        None => (usize::MAX, *index),
+    });
+    let status = Arc::new(StatusBoard::new(spec.lanes.iter().map(|lane| lane.name.clone())));
+    Ok(Dispatcher {
+        log: ports.log,
+        clock: ports.clock,
+        view: ports.view,
+        policy: spec.policy,
+        writer: spec.writer,
+        rng: seeded(spec.seed),
+        lanes,
+        by_rank,
+        pools,
+        lines,
+        flights: BTreeMap::new(),
+        asks: BTreeMap::new(),
+        last_ticket: 0,
+        is_draining: false,
+        buffer: ReadBatch::new(),
+        done: Vec::new(),
+        status,
+    })
+}
+
+type Pools = Vec<(Pool, Vec<usize>)>;
+
+fn open_pools(
+    spec: &DispatcherSpec,
+    now: Duration,
+) -> Result<(Pools, BTreeMap<usize, PoolPlace>), SpecError> {
+    let mut pools = Vec::with_capacity(spec.pools.len());
+    let mut places = BTreeMap::new();
+    for (index, pool) in spec.pools.iter().enumerate() {
+        let mut members = Vec::with_capacity(pool.rank.len());
+        for (rank, name) in pool.rank.iter().enumerate() {
+            let wrong = || SpecError::PoolLane { pool: pool.name.clone(), lane: name.clone() };
+            let lane = spec.lanes.iter().position(|lane| lane.name == *name).ok_or_else(wrong)?;
+            if places.insert(lane, PoolPlace { pool: index, rank }).is_some() {
+                return Err(wrong());
+            }
+            members.push(lane);
+        }
+        pools.push((Pool::new(pool.rate, members.len(), pool.floor_permille, now), members));
+    }
+    Ok((pools, places))
+}
+
+fn open_lane(spec: &LaneSpec, line: usize, tracks: Vec<Track>, now: Duration) -> Lane {
+    Lane {
+        name: spec.name.as_str().into(),
+        source: format!("sink.{}", spec.name),
+        line,
+        pool: None,
+        limiter: spec.rate.map(|rate| Limiter::new(rate, now)),
+        queries: spec.query_rate.or(spec.rate).map(|rate| Limiter::new(rate, now)),
+        batch_max: 1,
+        tracks,
+        cursor: 0,
+        ask_cursor: 0,
+        sendable: VecDeque::new(),
+        stock_orders: 0,
+        stock_batches: 0,
+        fresh_in_flight: 0,
+        backlog: 0,
+        counts: LaneCounts::default(),
+    }
+}
+
+fn batch_max(lane: &Lane, line: &Line, pools: &Pools) -> usize {
+    let own = lane.limiter.as_ref().map_or(u64::MAX, |limiter| limiter.rate().burst());
+    let pool = lane.pool.map_or(u64::MAX, |place| pools[place.pool].0.batch_max(place.rank));
+    let most = own.min(pool).min(u64::from(line.capabilities.max_items));
+    usize::try_from(most).unwrap_or(usize::MAX).max(1)
+}
+
+impl Dispatcher {
+    /// Brings tracks nearer to running.
+    pub(super) fn open_tracks(&mut self, now: Now) -> usize {
+        let mut worked = 0;
+        for lane in 0..self.lanes.len() {
+            for track in 0..self.lanes[lane].tracks.len() {
+                worked += match self.open_track(lane, track, now) {
+                    Ok(has_moved) => usize::from(has_moved),
+                    Err(error) => {
+                        self.halt(lane, track, error.to_string());
+                        1
+                    }
+                };
+            }
+        }
+        worked
+    }
+
+    fn open_track(&mut self, lane: usize, track: usize, now: Now) -> Result<bool, ViewError> {
+        let name = Arc::clone(&self.lanes[lane].name);
+        let partition = self.lanes[lane].tracks[track].partition;
+        let folded_past = match self.lanes[lane].tracks[track].phase {
+            Phase::CatchingUp { end } => end,
+            Phase::Announced { offset: Some(offset) } => offset + 1,
+            Phase::Announced { offset: None } | Phase::Running | Phase::Halted(_) => return Ok(false),
+        };
+        if self.view.folded(partition)? < folded_past {
+            return Ok(false);
+        }
+        let resume = self.view.lane(partition, &name)?;
+        let epoch = self.lanes[lane].tracks[track].facts.epoch();
+        let mine = Winner { writer: self.writer, epoch };
+        if epoch > 0 && resume.opened == Some(mine) {
+            self.start_track(lane, track, &resume, now);
+        } else {
+            // Not opened yet, or somebody else was first in this epoch: go above.
+            let last = resume.opened.map_or(0, |winner| winner.epoch).max(epoch);
+            self.announce(lane, track, last + 1, now);
+        }
+        Ok(true)
+    }
+
+    fn announce(&mut self, lane: usize, track: usize, epoch: u32, now: Now) {
+        let Lane { source, tracks, .. } = &mut self.lanes[lane];
+        tracks[track].facts.open(source, self.writer, epoch, now.wall_ms);
+        tracks[track].phase = Phase::Announced { offset: None };
+    }
+
+    fn start_track(&mut self, lane: usize, track: usize, resume: &LaneResume, now: Now) {
+        let Lane { name, tracks, .. } = &mut self.lanes[lane];
+        let track = &mut tracks[track];
+        track.reader = Reader::resume(format!("orders.{name}"), resume);
+        track.resumed_last_at_ms = resume.last_at_ms;
+        track.phase = Phase::Running;
+        let (partition, epoch) = (track.partition.0, track.facts.epoch());
+        tracing::info!(lane = &**name, partition, epoch, low_water = resume.low_water, "lane opened");
+        track.opened_at = now;
+    }
+
+    /// Reads ahead where orders run short.
+    pub(super) fn read(&mut self, version: u64, now: Now) -> Result<usize, DispatchError> {
+        let mut worked = 0;
+        for lane in 0..self.lanes.len() {
+            let has_room = self.lanes[lane].fresh_room(self.policy.held_orders_max) > 0;
+            let tracks = if has_room { self.lanes[lane].tracks.len() } else { 0 };
+            for track in 0..tracks {
+                match self.read_track(lane, track, version, now) {
+                    Ok(count) => worked += count,
+                    Err(ReadError::Log(LogError::Failed(what))) => {
+                        return Err(LogError::Failed(what).into());
+                    }
+                    Err(error) => self.halt(lane, track, error.to_string()),
+                }
+            }
+        }
+        Ok(worked)
+    }
+
+    fn read_track(&mut self, lane: usize, track: usize, version: u64, now: Now) -> Result<usize, ReadError> {
+        let track_ref = &mut self.lanes[lane].tracks[track];
+        let Track { partition, reader, ready, .. } = track_ref;
+        let wants = reader.wants(ready.len(), self.policy.read_ahead_orders_min, version);
+        if track_ref.phase != Phase::Running || !wants {
+            return Ok(0);
+        }
+        let max_bytes = self.policy.read_ahead_bytes_max;
+        let source = Source { log: &*self.log, partition: *partition, max_bytes, version };
+        let was_empty = ready.len() == 0;
+        let mut open = Vec::new();
+        let count = reader.read(source, &mut self.buffer, ready, &mut open)?;
+        if was_empty {
+            track_ref.ready_since = now.mono;
+        }
+        for order in open {
+            self.take_over(lane, track, order, now);
+        }
+        Ok(count)
+    }
+
+    /// Holds an order that an earlier process left unresolved.
+    fn take_over(&mut self, lane: usize, track: usize, order: FoundOpen, now: Now) {
+        let rules = self.rules(lane);
+        let batch_max = u32::try_from(self.lanes[lane].batch_max).unwrap_or(u32::MAX);
+        let place = &self.lanes[lane].tracks[track];
+        let first =
+            FirstIntent::earlier(order.range.first_intent_ms, place.resumed_last_at_ms, place.opened_at);
+        let held = HeldOrder {
+            record: order.record,
+            unresolved: Some(first),
+            failures: 0,
+            tries: 0,
+            batch_max,
+            since: now.mono,
+        };
+        let verdict = rules.after_restart(&held.standing(now));
+        self.lanes[lane].tracks[track].held.insert(order.seq, held);
+        let jitter = self.random();
+        let place = Place { lane, track, seq: order.seq };
+        self.follow(place, verdict, order.range.is_unknown, jitter, now);
+    }
+}

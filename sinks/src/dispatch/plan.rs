@@ -1,0 +1,203 @@
+//! Chooses what is sent next: batches of fresh orders or of orders to try again, by lane in rank
+//! order. Each gets an intent and then waits for its permits.
+
+use crate::batch::{Batch, Part};
+use crate::downstream::Reason;
+
+use hongbao_schemas::journal::CreditStage;
+
+use super::Dispatcher;
+use super::breaker::Admission;
+use super::flight::{Flight, Stage};
+use super::held::Wait;
+use super::lane::{Lane, PoolPlace};
+use super::now::{FirstIntent, Now};
+use super::settle::Place;
+use super::track::Track;
+use super::verdict::{Then, Verdict};
+
+/// Most orders of a lane that may wait with an intent.
+const STOCK_ORDERS_MAX: u64 = 65_536;
+
+/// What a lane may plan in this step.
+#[derive(Clone, Copy, Debug)]
+struct Budget {
+    batches: u32,
+    orders: u64,
+    batch_max: usize,
+    fresh_room: usize,
+    is_probe: bool,
+}
+
+impl Dispatcher {
+    /// Plans for all lanes. Returns the number of batches.
+    pub(super) fn plan(&mut self, now: Now) -> usize {
+        let held_max = self.policy.held_orders_max;
+        for lane in &mut self.lanes {
+            lane.count_backlog(held_max, now.mono);
+        }
+        let mut planned = 0;
+        for position in 0..self.by_rank.len() {
+            let lane = self.by_rank[position];
+            if let Some(budget) = self.budget(lane, now) {
+                planned += self.plan_lane(lane, budget, now);
+            }
+        }
+        planned
+    }
+
+    fn budget(&mut self, index: usize, now: Now) -> Option<Budget> {
+        let ahead = self.policy.intent_ahead;
+        let orders_max = self.stock_orders_max(index, now);
+        let lane = &self.lanes[index];
+        let line = &mut self.lines[lane.line];
+        let orders = orders_max.checked_sub(lane.stock_orders).filter(|orders| *orders > 0)?;
+        let fresh_room = lane.fresh_room(self.policy.held_orders_max);
+        let (batches, batch_max, is_probe) = match line.admission(now.mono) {
+            Admission::All => {
+                let batches = line.stock_max(now.mono, ahead).checked_sub(lane.stock_batches)?;
+                (batches, lane.batch_max, false)
+            }
+            Admission::Probe if line.probe.is_none() => {
+                (1, lane.batch_max.min(self.policy.breaker.probe_items.max(1) as usize), true)
+            }
+            Admission::Probe | Admission::NotBefore(_) => return None,
+        };
+        Some(Budget { batches, orders, batch_max, fresh_room, is_probe })
+    }
+
+    /// Orders of a lane that may wait with an intent: what its limits let go in `intent_ahead`, so
+    /// that no intent grows old. A lower lane of a contended pool can count on the floor only.
+    fn stock_orders_max(&mut self, index: usize, now: Now) -> u64 {
+        let ahead = self.policy.intent_ahead;
+        let place = self.lanes[index].pool;
+        let floor_only = place.is_some_and(|place| self.is_contended(place, now));
+        let own = match &mut self.lanes[index].limiter {
+            Some(limiter) => limiter.available_within(ahead, now.mono),
+            None => STOCK_ORDERS_MAX,
+        };
+        let shared = place.map_or(STOCK_ORDERS_MAX, |place| {
+            self.pools[place.pool].0.available_within(floor_only, ahead, now.mono)
+        });
+        own.min(shared).min(STOCK_ORDERS_MAX)
+    }
+
+    /// Whether lanes above this place have work enough to take the whole pool for a while.
+    fn is_contended(&self, place: PoolPlace, now: Now) -> bool {
+        let (pool, members) = &self.pools[place.pool];
+        let above = members[..place.rank]
+            .iter()
+            .map(|index| &self.lanes[*index])
+            .filter(|lane| lane.has_work() && self.lines[lane.line].admission(now.mono) == Admission::All);
+        let taken = above.map(Lane::refill_milli);
+        taken.fold(0, u64::saturating_add) >= pool.refill_milli()
+    }
+
+    fn plan_lane(&mut self, index: usize, mut budget: Budget, now: Now) -> usize {
+        let tracks = self.lanes[index].tracks.len();
+        let (mut planned, mut idle) = (0, 0);
+        while idle < tracks && budget.batches > 0 && budget.orders > 0 {
+            let track = self.lanes[index].cursor % tracks;
+            self.lanes[index].cursor = track + 1;
+            idle += 1;
+            if !self.lanes[index].tracks[track].may_plan() {
+                continue;
+            }
+            let most = budget.batch_max.min(usize::try_from(budget.orders).unwrap_or(usize::MAX));
+            let retry = self.gather_held(index, track, most, now);
+            let is_held = !retry.is_empty();
+            let parts = if is_held { retry } else { self.gather_fresh(index, track, &budget, now) };
+            if parts.is_empty() {
+                continue;
+            }
+            let len = self.launch(index, track, parts, is_held, budget.is_probe, now);
+            budget.batches -= 1;
+            budget.orders = budget.orders.saturating_sub(len as u64);
+            budget.fresh_room = budget.fresh_room.saturating_sub(if is_held { 0 } else { len });
+            planned += 1;
+            idle = 0;
+        }
+        planned
+    }
+
+    /// Orders that are due to be sent again, in order of their sequence. Those for which time has
+    /// run out end or are asked about instead.
+    fn gather_held(&mut self, lane: usize, track: usize, batch_max: usize, now: Now) -> Vec<Part> {
+        let rules = self.rules(lane);
+        let mut due: Vec<u64> = Vec::new();
+        let mut most = batch_max;
+        while due.len() < most
+            && let Some(seq) = self.lanes[lane].tracks[track].held.pop_send(now.mono)
+        {
+            let held = &mut self.lanes[lane].tracks[track].held;
+            let Some(order) = held.get(seq) else { continue };
+            match rules.when_due(&order.standing(now)) {
+                Verdict::Keep(Then::Send { .. }) => {
+                    most = most.min(order.batch_max.max(1) as usize);
+                    if due.len() < most {
+                        due.push(seq);
+                    } else {
+                        held.schedule(seq, Wait::Send, now.mono);
+                    }
+                }
+                Verdict::Keep(Then::Ask) => held.schedule(seq, Wait::Ask, now.mono),
+                verdict => self.follow(Place { lane, track, seq }, verdict, false, 0, now),
+            }
+        }
+        due.sort_unstable();
+        let held = &self.lanes[lane].tracks[track].held;
+        let parts = due.into_iter().filter_map(|seq| {
+            let record = held.get(seq)?.record.clone();
+            Some(Part::One { seq, record })
+        });
+        parts.collect()
+    }
+
+    fn gather_fresh(&mut self, lane: usize, track: usize, budget: &Budget, now: Now) -> Vec<Part> {
+        let delay = self.lines[self.lanes[lane].line].capabilities.batch_delay;
+        let Track { ready, ready_since, .. } = &mut self.lanes[lane].tracks[track];
+        let count = budget.batch_max.min(budget.fresh_room).min(ready.len());
+        let is_full = ready.len() >= budget.batch_max;
+        let has_waited = now.mono.saturating_sub(*ready_since) >= delay;
+        let may_wait = count > 0 && count as u64 <= budget.orders;
+        if !may_wait || !(is_full || has_waited || budget.is_probe) {
+            return Vec::new();
+        }
+        *ready_since = now.mono;
+        ready.take(count)
+    }
+
+    /// Writes the intent of a batch. Returns its number of orders.
+    fn launch(
+        &mut self,
+        lane_index: usize,
+        track: usize,
+        parts: Vec<Part>,
+        is_held: bool,
+        is_probe: bool,
+        now: Now,
+    ) -> usize {
+        let ticket = self.next_ticket();
+        let lane = &mut self.lanes[lane_index];
+        let place = &mut lane.tracks[track];
+        let batch = Batch::new(lane.name.clone(), place.partition, parts);
+        for (first, count) in batch.ranges() {
+            place.facts.add(CreditStage::Started, &Reason::Borrowed(""), first, count);
+        }
+        place.unflushed.push(ticket);
+        let len = batch.len();
+        lane.stock_orders += len as u64;
+        lane.backlog = lane.backlog.saturating_sub(len as u64);
+        if !is_held {
+            lane.fresh_in_flight += len;
+        }
+        lane.stock_batches += 1;
+        if is_probe {
+            self.lines[lane.line].probe = Some(ticket);
+        }
+        let intent = FirstIntent::here(now);
+        let flight = Flight { lane: lane_index, track, batch, is_held, intent, stage: Stage::Planned };
+        self.flights.insert(ticket, flight);
+        len
+    }
+}

@@ -1,0 +1,174 @@
+//! Outages, pauses, faults of configuration, full and damaged logs.
+
+use std::time::Duration;
+
+use hongbao_engine::partition::Partition;
+
+use crate::dispatch::LaneState;
+use crate::downstream::{Capabilities, Outcome, Outcomes, Pause};
+
+use super::kit::{ABLE, Answer, Scripted, World, unknown};
+
+const NO_QUERY: Capabilities = Capabilities { can_query: false, ..ABLE };
+
+fn down() -> Answer {
+    (Outcomes::All(unknown()), None)
+}
+
+#[test]
+fn an_outage_pauses_the_lane_and_counts_no_attempt() {
+    let world = World::new(&["cash"], 2);
+    world.orders("cash", 0, 300);
+    world.orders("cash", 1, 300);
+    let (bank, script) = Scripted::new(&world, NO_QUERY);
+    script.lock().by = Some(Box::new(|_| down()));
+    let mut dispatcher = world.open(bank);
+    world.run(&mut dispatcher, 60_000);
+    let status = &dispatcher.status().lanes()[0];
+    assert_eq!(status.state, LaneState::Out);
+    let sent = script.lock().sent.len();
+    assert!(sent < 20, "{sent} submissions in a minute");
+    let probes = script.lock().sent[8..].to_vec();
+    assert!(probes.iter().all(|probe| probe.seqs.len() <= 4), "{probes:?}");
+    assert!(world.view.ends("cash").keys().all(|end| *end == "open"), "nothing was given up");
+    script.lock().by = None;
+    world.run(&mut dispatcher, 33_000);
+    assert_eq!(dispatcher.status().lanes()[0].state, LaneState::Running);
+    assert_eq!(world.view.ends("cash").into_iter().collect::<Vec<_>>(), [("credited", 600)]);
+}
+
+#[test]
+fn an_outage_of_refused_connections_leaves_nothing_unknown() {
+    let world = World::new(&["cash"], 1);
+    world.orders("cash", 0, 100);
+    let (bank, script) =
+        Scripted::new(&world, Capabilities { key_life: crate::downstream::KeyLife::None, ..ABLE });
+    script.lock().by =
+        Some(Box::new(|_| (Outcomes::All(Outcome::NotSent("connection refused".into())), None)));
+    let mut dispatcher = world.open(bank);
+    world.run(&mut dispatcher, 5_000);
+    assert_eq!(dispatcher.status().lanes()[0].state, LaneState::Out);
+    script.lock().by = None;
+    world.run(&mut dispatcher, 33_000);
+    assert_eq!(world.view.ends("cash").into_iter().collect::<Vec<_>>(), [("credited", 100)]);
+    assert!(script.lock().asked.is_empty());
+}
+
+#[test]
+fn a_probe_may_be_a_question() {
+    let world = World::new(&["cash"], 1);
+    world.orders("cash", 0, 10);
+    let (bank, script) = Scripted::new(&world, Capabilities { max_items: 1, ..ABLE });
+    script.lock().by = Some(Box::new(|_| down()));
+    script.lock().told = vec![crate::downstream::Told::Unknown("timeout".into()); 20].into();
+    let mut dispatcher = world.open(bank);
+    world.run(&mut dispatcher, 400);
+    assert_eq!(dispatcher.status().lanes()[0].state, LaneState::Out);
+    script.lock().by = None;
+    script.lock().told.clear();
+    world.run(&mut dispatcher, 40_000);
+    assert_eq!(dispatcher.status().lanes()[0].state, LaneState::Running);
+    assert_eq!(world.view.ends("cash").into_iter().collect::<Vec<_>>(), [("credited", 10)]);
+}
+
+#[test]
+fn a_pause_is_kept_and_an_absurd_one_is_cut() {
+    for (asked_s, kept_s) in [(3, 3), (1_000_000, 20)] {
+        let mut world = World::new(&["cash"], 1);
+        world.spec.policy.pause_max = Duration::from_secs(20);
+        world.orders("cash", 0, 30);
+        let (bank, script) = Scripted::new(&world, Capabilities { max_in_flight: 1, ..NO_QUERY });
+        let for_time = Duration::from_secs(asked_s);
+        let pause = Pause { reason: "status 503".into(), for_time, is_configuration: false };
+        script.lock().answers.push_back((Outcomes::All(unknown()), Some(pause)));
+        let mut dispatcher = world.open(bank);
+        world.run(&mut dispatcher, kept_s * 1_000 - 10);
+        let status = &dispatcher.status().lanes()[0];
+        assert_eq!((status.state, &*status.detail), (LaneState::Paused, "status 503"));
+        assert_eq!(script.lock().sent.len(), 1);
+        world.run(&mut dispatcher, 1_000);
+        assert_eq!(world.view.ends("cash").into_iter().collect::<Vec<_>>(), [("credited", 30)]);
+    }
+}
+
+#[test]
+fn a_fault_of_configuration_is_said_and_ends_nothing() {
+    let world = World::new(&["cash"], 1);
+    world.orders("cash", 0, 30);
+    let (bank, script) = Scripted::new(&world, NO_QUERY);
+    script.lock().by = Some(Box::new(|_| {
+        let for_time = Duration::from_secs(10);
+        let pause = Pause { reason: "status 401".into(), for_time, is_configuration: true };
+        (Outcomes::All(Outcome::NotSent("status 401".into())), Some(pause))
+    }));
+    let mut dispatcher = world.open(bank);
+    world.run(&mut dispatcher, 300_000);
+    let status = &dispatcher.status().lanes()[0];
+    assert_eq!((status.state, &*status.detail), (LaneState::Misconfigured, "status 401"));
+    assert!(script.lock().sent.len() < 40, "{}", script.lock().sent.len());
+    script.lock().by = None;
+    world.run(&mut dispatcher, 45_000);
+    assert_eq!(dispatcher.status().lanes()[0].state, LaneState::Running);
+    assert_eq!(world.view.ends("cash").into_iter().collect::<Vec<_>>(), [("credited", 30)]);
+}
+
+#[test]
+fn a_downstream_that_throttles_everything_is_left_alone() {
+    let world = World::new(&["cash"], 1);
+    world.orders("cash", 0, 2_000);
+    let (bank, script) = Scripted::new(&world, ABLE);
+    script.lock().by = Some(Box::new(|_| {
+        let retry_after = Some(Duration::from_secs(2));
+        (Outcomes::All(Outcome::Throttled { retry_after }), None)
+    }));
+    let mut dispatcher = world.open(bank);
+    world.run(&mut dispatcher, 10_000);
+    let sent = script.lock().sent.len();
+    assert!(sent < 40, "{sent} submissions in 10 s");
+    script.lock().by = None;
+    world.run(&mut dispatcher, 10_000);
+    assert_eq!(world.view.ends("cash").into_iter().collect::<Vec<_>>(), [("credited", 2_000)]);
+}
+
+#[test]
+fn a_full_log_holds_everything_until_there_is_room() {
+    let world = World::new(&["cash"], 1);
+    world.orders("cash", 0, 100);
+    let (bank, script) = Scripted::new(&world, ABLE);
+    let mut dispatcher = world.open(bank);
+    script.lock().is_silent = true;
+    world.run(&mut dispatcher, 50);
+    let sent = script.lock().sent.len();
+    world.log.set_bytes_max(1);
+    script.lock().is_silent = false;
+    world.run(&mut dispatcher, 500);
+    assert!(script.lock().sent.len() < sent + 12, "no intent, no send");
+    world.log.set_bytes_max(usize::MAX);
+    world.run(&mut dispatcher, 500);
+    assert_eq!(world.view.ends("cash").into_iter().collect::<Vec<_>>(), [("credited", 100)]);
+}
+
+#[test]
+fn a_damaged_lane_halts_alone() {
+    let world = World::new(&["cash", "coupon"], 2);
+    for (lane, partition) in [("cash", 0), ("cash", 1), ("coupon", 0)] {
+        world.orders(lane, partition, 20);
+    }
+    let (bank, _) = Scripted::new(&world, ABLE);
+    let mut dispatcher = world.open(bank);
+    world.run(&mut dispatcher, 200);
+    world.log.lose_from(Partition(0), "orders.cash", 5);
+    for (lane, partition) in [("cash", 1), ("coupon", 0)] {
+        world.orders(lane, partition, 20);
+    }
+    world.run(&mut dispatcher, 200);
+    let lanes = dispatcher.status().lanes();
+    assert_eq!((lanes[0].state, lanes[1].state), (LaneState::Halted, LaneState::Running));
+    assert!(lanes[0].detail.starts_with("partition 0: "), "{}", lanes[0].detail);
+    assert_eq!(world.view.orders(1, "cash").len(), 40);
+    assert_eq!(world.view.ends("coupon")["credited"], 40);
+    world.log.fail(Partition(1), "io error");
+    world.orders("coupon", 0, 1);
+    let failed = (0..100).any(|_| dispatcher.step().is_err());
+    assert!(!failed || dispatcher.step().is_err());
+}

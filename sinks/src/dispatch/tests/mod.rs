@@ -1,0 +1,10 @@
+//! The dispatcher against a log in memory, a small fold of the journal, and downstreams that do
+//! what a test says.
+
+mod breaking;
+mod crashes;
+mod kit;
+mod limits;
+mod opening;
+mod outcomes;
+mod view;

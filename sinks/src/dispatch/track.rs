@@ -1,0 +1,112 @@
+//! One lane in one partition: how it opens (rule 3), what it has read, what is on its way to the
+//! journal.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use hongbao_engine::log::Position;
+use hongbao_engine::partition::Partition;
+use hongbao_engine::records::Offset;
+
+use crate::downstream::Ticket;
+
+use super::facts::Facts;
+use super::held::HeldOrders;
+use super::now::Now;
+use super::reader::Reader;
+use super::ready::Ready;
+
+/// One lane in one partition.
+#[derive(Debug)]
+pub struct Track {
+    /// The partition.
+    pub partition: Partition,
+    /// Whether it may send.
+    pub phase: Phase,
+    /// Facts on their way to the journal.
+    pub facts: Facts,
+    /// Where its last facts were appended.
+    pub last_append: Option<Position>,
+    /// When it started to run.
+    pub opened_at: Now,
+    /// Time of the last fact of the epochs before, in milliseconds since the Unix epoch.
+    pub resumed_last_at_ms: i64,
+    /// Where it reads.
+    pub reader: Reader,
+    /// Fresh orders read.
+    pub ready: Ready,
+    /// Since when fresh orders wait.
+    pub ready_since: Duration,
+    /// Orders kept one by one.
+    pub held: HeldOrders,
+    /// Batches whose intents are not in the log yet.
+    pub unflushed: Vec<Ticket>,
+    /// Batches whose intents are in the log and not known durable, in order.
+    pub intended: VecDeque<(Position, Ticket)>,
+}
+
+/// How far a track is with opening.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Waits until the view has folded the journal up to where it ended at the start.
+    CatchingUp {
+        /// That end.
+        end: Offset,
+    },
+    /// Its `Opened` waits to be appended or, with an offset, to be folded.
+    Announced {
+        /// Where the `Opened` is.
+        offset: Option<Offset>,
+    },
+    /// Open.
+    Running,
+    /// Stopped for good, with the reason (I26).
+    Halted(String),
+}
+
+impl Track {
+    /// A track that has to open; the journal ends at `journal_end`.
+    #[must_use]
+    pub fn new(partition: Partition, journal_end: Offset) -> Self {
+        Self {
+            partition,
+            phase: Phase::CatchingUp { end: journal_end },
+            facts: Facts::default(),
+            last_append: None,
+            opened_at: Now { wall_ms: 0, mono: Duration::ZERO },
+            resumed_last_at_ms: 0,
+            reader: Reader::default(),
+            ready: Ready::default(),
+            ready_since: Duration::ZERO,
+            held: HeldOrders::default(),
+            unflushed: Vec::new(),
+            intended: VecDeque::new(),
+        }
+    }
+
+    /// Whether it is open.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.phase == Phase::Running
+    }
+
+    /// Whether it has stopped for good.
+    #[must_use]
+    pub fn is_halted(&self) -> bool {
+        matches!(self.phase, Phase::Halted(_))
+    }
+
+    /// Whether new intents can be written.
+    #[must_use]
+    pub fn may_plan(&self) -> bool {
+        self.is_running() && !self.facts.is_stuck()
+    }
+
+    /// Stops it for good. What it had under way is unresolved for whoever opens next.
+    pub fn halt(&mut self, lane: &str, reason: String) {
+        if !self.is_halted() {
+            tracing::error!(lane, partition = self.partition.0, reason, "lane halted");
+            self.phase = Phase::Halted(reason);
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! The composition root: the only place that names concrete logs, stores and downstreams.
+
+mod controls;
+mod data_dir;
+mod journal;
+mod reads;
+mod samples;
+mod sinks;
+mod tasks;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use anyhow::Context;
+use hongbao_engine::clock::{Clock, SystemClock};
+use hongbao_engine::log::Log;
+use hongbao_engine::task::TaskPolicy;
+use hongbao_segments::{SegmentLog, SegmentOptions};
+use hongbao_topology::Topology;
+
+use controls::Ticker;
+use controls::publish_settings;
+pub use data_dir::DataDir;
+pub use reads::NodeReads;
+use sinks::{Sinks, SinksSpec};
+pub use tasks::{Folds, FoldsSpec, Memory};
+
+/// Folder of the log within the data folder.
+pub const LOG_DIR: &str = "log";
+/// Folder of the folds' stores.
+pub const STATE_DIR: &str = "state";
+/// Folder of the embedded ledger: its book and its stores.
+pub const LEDGER_DIR: &str = "ledger";
+/// Folder of the books of simulated downstreams.
+pub const SIMULATED_DIR: &str = "simulated";
+
+/// What a node is started with.
+pub struct NodeSpec<'a> {
+    pub topology: Arc<Topology>,
+    pub data_dir: &'a Path,
+    /// Worker threads.
+    pub workers: usize,
+    pub memory: Memory,
+    pub policy: TaskPolicy,
+    /// Runs the clients of HTTP downstreams.
+    pub runtime: tokio::runtime::Handle,
+}
+
+/// A running node: log, folds, sinks, time. The API is put in front of it by the caller.
+pub struct Node {
+    pub log: Arc<dyn Log>,
+    pub clock: Arc<dyn Clock>,
+    pub reads: Arc<NodeReads>,
+    ticker: Option<Ticker>,
+    sinks: Sinks,
+    folds: Folds,
+    /// Last, so that the folder is given back when everything has ended.
+    _data: DataDir,
+}
+
+/// The options of the log that a topology asks for.
+pub fn segment_options(topology: &Topology) -> SegmentOptions {
+    let segments = topology.segments();
+    SegmentOptions {
+        partitions: topology.partitions(),
+        segment_bytes: segments.segment_size_bytes(),
+        sync_max_delay: segments.sync_max_delay(),
+        sync_max_bytes: segments.sync_max_bytes(),
+    }
+}
+
+/// Opens a segment log and says what was repaired.
+pub fn open_log(dir: &Path, options: SegmentOptions, clock: &Arc<dyn Clock>) -> anyhow::Result<Arc<dyn Log>> {
+    let opened = SegmentLog::open(dir, options, Arc::clone(clock));
+    let (log, recovery) = opened.with_context(|| format!("cannot open the log in {}", dir.display()))?;
+    for partition in &recovery.partitions {
+        if let Some(cut) = &partition.cut {
+            tracing::warn!(partition = partition.partition.0, ?cut, "a torn end was cut off");
+        }
+        if let Some(damage) = &partition.damage {
+            tracing::error!(partition = partition.partition.0, damage, "a partition of the log is damaged");
+        }
+    }
+    Ok(Arc::new(log))
+}
+
+impl Node {
+    /// Opens everything and starts all threads. Reads are ready once what is in the log is folded.
+    pub fn start(spec: NodeSpec<'_>) -> anyhow::Result<Self> {
+        let topology = spec.topology;
+        let data = DataDir::open_or_create(spec.data_dir, topology.name(), topology.partitions())?;
+        if data.identity().namespace != topology.name() {
+            tracing::warn!(
+                namespace = data.identity().namespace,
+                "the topology was renamed; idempotency keys keep the name that the data folder was made with"
+            );
+        }
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let log = open_log(&data.path(LOG_DIR), segment_options(&topology), &clock)?;
+        publish_settings(&*log, &*clock, &data, &topology)?;
+        let folds = Folds::start(FoldsSpec {
+            log: Arc::clone(&log),
+            clock: Arc::clone(&clock),
+            control_key: data.control_key(),
+            state_dir: &data.path(STATE_DIR),
+            threads: spec.workers,
+            memory: spec.memory,
+            policy: spec.policy,
+        })?;
+        let sinks = Sinks::start(SinksSpec {
+            topology: &topology,
+            data: &data,
+            log: &log,
+            clock: &clock,
+            folds: &folds,
+            runtime: spec.runtime,
+        })?;
+        let ticker = Ticker::start(Arc::clone(&log), Arc::clone(&clock), data.control_key())?;
+        let reads = NodeReads::new(
+            Arc::clone(&log),
+            Arc::clone(&clock),
+            topology,
+            Arc::clone(&folds.reader),
+            folds.partitions.clone(),
+            sinks.status(),
+        )?;
+        Ok(Self { log, clock, reads: Arc::new(reads), ticker: Some(ticker), sinks, folds, _data: data })
+    }
+
+    /// Ends all threads where they are, without a drain or a last commit.
+    pub fn abandon(self) {
+        let Self { ticker, sinks, folds, .. } = self;
+        drop(ticker);
+        sinks.abandon();
+        drop(folds);
+    }
+
+    /// Drains: what was sent is awaited, what was decided is committed. Awards still in the log and
+    /// credits still waiting go on at the next start.
+    pub fn stop(self) -> anyhow::Result<()> {
+        self.reads.draining.store(true, Ordering::Release);
+        drop(self.ticker);
+        self.sinks.stop();
+        let halted = self.folds.stop();
+        if let Some(first) = halted.first() {
+            anyhow::bail!("{} stopped: {}", first.task, first.reason);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,8 @@
+//! One module a part of the contract.
+
+mod admitting;
+mod describing;
+mod malformed;
+mod publishing;
+mod reading;
+mod starting;

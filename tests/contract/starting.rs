@@ -1,0 +1,135 @@
+//! Starts that are refused, stops that are clean, and what a restart finds again.
+
+use std::net::TcpListener;
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::node::{CAMPAIGN, Ended, Files, Process, Server, TOPOLOGY, award, run};
+
+fn up(files: &Files, listen: &str) -> Ended {
+    Process::up(files, listen, &[]).ended()
+}
+
+#[test]
+fn configurations_that_are_invalid_are_refused_with_all_errors() {
+    let files = Files::with(
+        &TOPOLOGY.replace("rate: 1/s", "rate: 1").replace("downstream: partner", "downstream: nobody"),
+        &CAMPAIGN.replace("max_minor: 20000", "max_minor: much"),
+    );
+    let ended = up(&files, "127.0.0.1:0").with_code(78);
+    for place in ["topology.yaml:15:47", "topology.yaml:16:52", "campaigns/spring.yaml:4:40"] {
+        assert!(ended.stderr.contains(place), "{place}: {}", ended.stderr);
+    }
+    assert!(ended.stderr.contains("3 errors"), "{}", ended.stderr);
+    assert!(!files.root().join("data").exists());
+    std::fs::remove_file(files.root().join("topology.yaml")).unwrap();
+    assert!(up(&files, "127.0.0.1:0").with_code(78).stderr.contains("topology.yaml"));
+}
+
+#[test]
+fn a_port_that_is_taken_fails() {
+    let files = Files::new();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let ended = up(&files, &address).with_code(1);
+    assert!(ended.stderr.contains(&address), "{}", ended.stderr);
+}
+
+#[test]
+fn a_data_folder_has_one_process_and_one_number_of_partitions() {
+    let files = Files::new();
+    let server = Server::start(&files);
+    assert_eq!(server.api.decide(&award("u1_rain_1_cash_1")).status, 200);
+    let second = up(&files, "127.0.0.1:0").with_code(1);
+    assert!(second.stderr.contains("held by another process"), "{}", second.stderr);
+    assert_eq!(server.api.get("/v1/counts").json()["accepted"], 1, "the first goes on");
+    server.stop();
+
+    files.write("topology.yaml", TOPOLOGY.replace("partitions: 2", "partitions: 4"));
+    let other = up(&files, "127.0.0.1:0").with_code(1);
+    assert!(other.stderr.contains("partitions: 2"), "{}", other.stderr);
+
+    // What was there before was not touched.
+    files.write("topology.yaml", TOPOLOGY);
+    let server = Server::start(&files);
+    assert_eq!(server.api.decide(&award("u1_rain_1_cash_1")).json()["status"], "duplicate");
+    server.stop();
+}
+
+#[test]
+fn folders_of_others_are_left_alone() {
+    let files = Files::new();
+    files.write("data/thesis.tex", "years of work");
+    let ended = up(&files, "127.0.0.1:0").with_code(1);
+    assert!(ended.stderr.contains("thesis.tex"), "{}", ended.stderr);
+    let names: Vec<_> = std::fs::read_dir(files.root().join("data")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(names.iter().all(|name| name == "thesis.tex" || name == "LOCK"), "{names:?}");
+}
+
+/// Everything that can be asked, but for times.
+fn seen(server: &Server) -> Vec<Value> {
+    let paths = [
+        "/v1/counts",
+        "/v1/wallets/u1",
+        "/v1/wallets/u1/entries",
+        "/v1/wallets/u2",
+        "/v1/totals?group_by=activity_id,scene_id,reward_type",
+        "/v1/lanes",
+        "/v1/reconcile",
+        "/v1/awards/u1_rain_1_cash_1",
+        "/v1/awards/u2_film_1_coupon_1",
+        "/v1/awards/u1_rain_1_cash_8",
+        "/v1/awards/u1_rain_1_cash_9",
+    ];
+    let answers = paths.map(|path| {
+        let mut answer = server.api.get(path).json();
+        if let Some(fields) = answer.as_object_mut() {
+            fields.remove("as_of");
+            fields.remove("request_id");
+        }
+        answer
+    });
+    answers.into()
+}
+
+#[test]
+fn a_restart_finds_everything_again_and_the_first_signal_drains() {
+    let files = Files::new();
+    let mut before = None;
+    for signal in [Signal::TERM, Signal::INT, Signal::KILL, Signal::TERM] {
+        let mut server = Server::start(&files);
+        if before.is_none() {
+            let refused = crate::node::with(&award("u1_rain_1_cash_8"), json!({"amount_minor": 0}));
+            let awards = json!([award("u1_rain_1_cash_1"), award("u2_film_1_coupon_1"), refused]);
+            assert_eq!(server.api.decide(&awards).status, 200);
+            server.until_credited(&["cash", "coupon"]);
+        }
+        let now = seen(&server);
+        assert_eq!(before.get_or_insert_with(|| now.clone()), &now, "before {signal:?}");
+        server.process.signal(signal);
+        let ended = server.process.ended();
+        assert_eq!(ended.code, if signal == Signal::KILL { -1 } else { 0 }, "{signal:?}: {}", ended.stderr);
+    }
+    let (config, data) = (files.path("topology.yaml"), files.path("data"));
+    run(&files, &["check", "--config", &config, "--data-dir", &data]).with_code(0);
+}
+
+/// Order numbers are unique for ever, across restarts and changes of what is given; settings are in
+/// force from one point of the log on (I30).
+#[test]
+fn campaigns_change_at_a_restart() {
+    let files = Files::new();
+    let server = Server::start(&files);
+    let snow = json!([award("u1_rain_1_cash_1"), award("u1_snow_1_cash_1")]);
+    let statuses = |answer: Value| {
+        let items = answer["items"].as_array().unwrap().clone();
+        items.iter().map(|item| item["status"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(statuses(server.api.decide(&snow).json()), ["accepted", "rejected"]);
+    server.stop();
+    files.write("campaigns/spring.yaml", format!("{CAMPAIGN}  snow: {{reward_type: cash}}\n"));
+    let server = Server::start(&files);
+    assert_eq!(statuses(server.api.decide(&snow).json()), ["duplicate", "accepted"]);
+    server.stop();
+}

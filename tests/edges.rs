@@ -1,0 +1,96 @@
+//! Dependencies between crates point down only, and native or asynchronous libraries stay where
+//! they belong. There are no exemptions.
+
+mod sources;
+
+use std::collections::BTreeMap;
+
+use sources::{read, tracked};
+
+/// What each crate may use of the project's own; nothing else.
+const EDGES: [(&str, &[&str]); 12] = [
+    ("hongbao-schemas", &[]),
+    ("hongbao-engine", &[]),
+    ("hongbao-segments", &["hongbao-engine"]),
+    ("hongbao-rocks", &["hongbao-engine"]),
+    ("hongbao-conformance", &["hongbao-engine"]),
+    ("hongbao-topology", &["hongbao-schemas"]),
+    ("hongbao-processors", &["hongbao-engine", "hongbao-schemas"]),
+    ("hongbao-sinks", &["hongbao-engine", "hongbao-schemas"]),
+    ("hongbao-producers", &["hongbao-engine", "hongbao-schemas"]),
+    ("hongbao-api", &["hongbao-engine", "hongbao-schemas"]),
+    ("hongbao-audit", &["hongbao-engine", "hongbao-schemas"]),
+    (
+        "hongbao",
+        &[
+            "hongbao-schemas",
+            "hongbao-engine",
+            "hongbao-segments",
+            "hongbao-rocks",
+            "hongbao-topology",
+            "hongbao-processors",
+            "hongbao-sinks",
+            "hongbao-producers",
+            "hongbao-api",
+            "hongbao-audit",
+        ],
+    ),
+];
+
+/// Libraries that only the named crates may use.
+const RESTRICTED: [(&str, &[&str]); 6] = [
+    ("rocksdb", &["hongbao-rocks"]),
+    ("tokio", &["hongbao", "hongbao-api", "hongbao-sinks"]),
+    ("axum", &["hongbao-api", "hongbao"]),
+    ("reqwest", &["hongbao-sinks", "hongbao"]),
+    ("anyhow", &["hongbao"]),
+    ("clap", &["hongbao"]),
+];
+
+fn manifests() -> BTreeMap<String, toml::Table> {
+    tracked()
+        .iter()
+        .filter(|path| path.file_name().is_some_and(|name| name == "Cargo.toml"))
+        .map(|path| read(path).parse::<toml::Table>().unwrap())
+        .map(|manifest| (manifest["package"]["name"].as_str().unwrap().to_owned(), manifest))
+        .collect()
+}
+
+fn names(manifest: &toml::Table, section: &str) -> Vec<String> {
+    let table = manifest.get(section).and_then(toml::Value::as_table);
+    table.map(|table| table.keys().cloned().collect()).unwrap_or_default()
+}
+
+#[test]
+fn edges_point_down() {
+    let allowed: BTreeMap<&str, &[&str]> = EDGES.into_iter().collect();
+    let manifests = manifests();
+    assert_eq!(manifests.len(), allowed.len(), "a crate is not in the table, or is gone");
+    for (name, manifest) in &manifests {
+        let may = allowed.get(name.as_str()).unwrap_or_else(|| panic!("{name} is not in the table"));
+        for used in names(manifest, "dependencies").iter().filter(|used| used.starts_with("hongbao")) {
+            assert!(may.contains(&used.as_str()), "{name} must not depend on {used}");
+        }
+    }
+}
+
+#[test]
+fn libraries_stay_where_they_belong() {
+    for (name, manifest) in &manifests() {
+        for section in ["dependencies", "build-dependencies"] {
+            for used in names(manifest, section) {
+                let rule = RESTRICTED.iter().find(|(library, _)| *library == used);
+                let fits = rule.is_none_or(|(_, crates)| crates.contains(&name.as_str()));
+                assert!(fits, "{name} must not depend on {used}");
+            }
+        }
+    }
+}
+
+#[test]
+fn lints_are_inherited_everywhere() {
+    for (name, manifest) in &manifests() {
+        let inherits = manifest.get("lints").and_then(|lints| lints.get("workspace"));
+        assert_eq!(inherits.and_then(toml::Value::as_bool), Some(true), "{name}");
+    }
+}

@@ -1,0 +1,100 @@
+//! `validate`, `graph`, `config show`, `rain --print`: without a server.
+
+use std::collections::BTreeSet;
+
+use serde_json::json;
+
+use crate::node::{CAMPAIGN, Files, TOPOLOGY, run};
+
+#[test]
+fn validate_names_every_error_with_its_place() {
+    let files = Files::new();
+    let ended = run(&files, &["validate"]).with_code(0);
+    assert!(ended.stdout.contains("ok") && ended.stderr.is_empty(), "{} {}", ended.stdout, ended.stderr);
+    let found = run(&files, &["validate", "-o", "json"]).with_code(0).json();
+    assert_eq!(found, json!({"valid": true, "lanes": 3, "campaigns": 1, "scenes": 4}));
+
+    files.write("topology.yaml", TOPOLOGY.replace("rate: 1/s", "rate: one").replace("rank: [cash,", "rank: [cahs,"));
+    files.write("campaigns/spring.yaml", CAMPAIGN.replace("asset: GOLD/2", "asset: gold"));
+    files.write("campaigns/more.yaml", "version: 1\nactivity: spring\nscenes:\n  rain: {reward_type: cash}\n");
+    let ended = run(&files, &["validate"]).with_code(78);
+    assert!(ended.stdout.is_empty(), "{}", ended.stdout);
+    let places = [
+        ("E0131", "topology.yaml:12:36"),
+        ("E0114", "topology.yaml:16:58"),
+        ("E0117", "campaigns/spring.yaml:7:24"),
+        ("E0138", "campaigns/spring.yaml:2:11"),
+        ("E0136", "campaigns/spring.yaml:9:3"),
+    ];
+    for (code, place) in places {
+        assert!(ended.stderr.contains(code), "{code}: {}", ended.stderr);
+        assert!(ended.stderr.contains(place), "{place}: {}", ended.stderr);
+    }
+    assert!(ended.stderr.contains("did you mean") && ended.stderr.contains("5 errors"), "{}", ended.stderr);
+    for call in [&["graph"][..], &["config", "show"], &["rain", "--print"]] {
+        assert_eq!(run(&files, call).code, 78, "{call:?}");
+    }
+    for missing in ["nowhere.yaml", "."] {
+        let ended = run(&files, &["validate", "-c", missing]).with_code(78);
+        assert!(ended.stderr.contains(missing), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn the_graph_is_drawn_in_four_forms() {
+    let files = Files::new();
+    let forms = [("mermaid", "flowchart "), ("dot", "digraph "), ("json", "{"), ("text", "test: ")];
+    for (format, begins) in forms {
+        let drawn = run(&files, &["graph", "--format", format]).with_code(0).stdout;
+        assert!(drawn.starts_with(begins), "{format}:\n{drawn}");
+        for name in ["awards", "intake", "journal", "orders.cash", "sink.coupon", "bank", "wallet"] {
+            assert!(drawn.contains(name), "{format} shows no {name}:\n{drawn}");
+        }
+    }
+    assert!(run(&files, &["graph"]).with_code(0).stdout.starts_with("test: "));
+    let graph = run(&files, &["graph", "--format", "json"]).with_code(0).json();
+    let nodes: BTreeSet<&str> =
+        graph["nodes"].as_array().unwrap().iter().map(|node| node["id"].as_str().unwrap()).collect();
+    for edge in graph["edges"].as_array().unwrap() {
+        for end in ["from", "to"] {
+            assert!(nodes.contains(edge[end].as_str().unwrap()), "{edge}");
+        }
+    }
+}
+
+/// What is shown means the same as what was written, and needs no defaults or variables any more.
+#[test]
+fn config_show_has_defaults_and_means_the_same() {
+    let files = Files::new();
+    let shown = run(&files, &["config", "show"]).with_code(0).stdout;
+    for line in ["    burst: 4000", "    segment_size: 16MiB", "    overdue_after: 15m", "  max_connections: 1024"] {
+        assert!(shown.lines().any(|found| found == line), "{line:?} in\n{shown}");
+    }
+    let (topology, campaign) = shown.split_once("\n---\n").unwrap();
+    let again = Files::with(topology, campaign);
+    let shown_again = run(&again, &["config", "show"]).with_code(0).stdout;
+    assert_eq!(shown_again, shown);
+}
+
+#[test]
+fn the_same_seed_rains_the_same_bytes() {
+    let files = Files::new();
+    let rain = |more: &[&str]| {
+        let arguments = [&["rain", "--print", "--awards", "3000"], more].concat();
+        run(&files, &arguments).with_code(0).stdout
+    };
+    let first = rain(&["--seed", "7"]);
+    assert_eq!(first.lines().count(), 3000);
+    assert_eq!(rain(&["--seed", "7"]), first);
+    assert_eq!(rain(&["--seed", "7", "--profile", "spring-2022"]), first);
+    assert_ne!(rain(&["--seed", "8"]), first);
+    assert_ne!(rain(&["--seed", "7", "--profile", "steady"]), first);
+    let mut types = BTreeSet::new();
+    for line in first.lines() {
+        let award: serde_json::Value = serde_json::from_str(line).unwrap();
+        types.extend(award["reward_type"].as_str().map(str::to_owned));
+    }
+    for reward_type in ["cash", "cash.video", "coupon.film", "gold"] {
+        assert!(types.contains(reward_type), "{types:?}");
+    }
+}

@@ -1,0 +1,113 @@
+//! `up --demo`, `downstream`, `check`, `bench`: processes of their own.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::node::{Call, Client, Files, Process, Server, award, run, until};
+
+#[test]
+fn the_demo_rains_by_itself() {
+    let files = Files::new();
+    let data = files.path("demo");
+    let all = ["up", "--demo", "--data-dir", &data, "--listen", "127.0.0.1:0", "--rain-rate", "4000", "--rain-awards", "3000"];
+    let mut process = Process::start(&Call::new(&files, &all));
+    let address = process.until_says("http://", "/v1");
+    let server = Server { process, api: Client::new(&format!("http://{address}")) };
+    server.until_ready();
+    let counts = until("the rain is over", || {
+        let counts = server.api.get("/v1/counts").json();
+        (counts["read"] == 3000).then_some(counts)
+    });
+    let sum = ["accepted", "duplicate", "conflict", "rejected", "parked", "undecodable"];
+    let sum: u64 = sum.iter().map(|name| counts[name].as_u64().unwrap()).sum();
+    assert_eq!(counts["read"], sum);
+    let lanes = server.api.get("/v1/lanes").json();
+    let names: Vec<&str> = lanes.as_array().unwrap().iter().map(|lane| lane["lane"].as_str().unwrap()).collect();
+    assert_eq!(names, ["cash", "coupon", "other"]);
+    until("cash is credited", || {
+        let lanes = server.api.get("/v1/lanes").json();
+        (lanes[0]["credited"].as_u64() > Some(0)).then_some(())
+    });
+    server.stop();
+}
+
+fn grant(api: &Client, body: &Value, key: Option<&str>) -> (u16, Value) {
+    let mut request = api.request(Method::POST, "/grant").body(body.to_string());
+    if let Some(key) = key {
+        request = request.header("idempotency-key", key);
+    }
+    let answer = api.send(request).unwrap();
+    (answer.status, answer.json())
+}
+
+/// The wire of section 4 of the surface, and a book that survives a kill.
+#[test]
+fn the_downstream_remembers_what_it_gave() {
+    let files = Files::new();
+    let book = files.path("book");
+    let item = |user: u32, amount: u64| {
+        json!({"idempotency_key": format!("n/u{user}_rain_1_cash_1"), "order_no": format!("u{user}_rain_1_cash_1"),
+            "act_id": format!("u{user}"), "reward_type": "cash", "reward_id": "", "asset": "CNY/2", "amount_minor": amount})
+    };
+    let start = || {
+        let all = ["downstream", "--listen", "127.0.0.1:0", "--profile", "steady", "--book", &book];
+        let mut process = Process::start(&Call::new(&files, &all));
+        let address = process.until_says("http://", "\n").trim().to_owned();
+        (process, Client::new(&format!("http://{address}")))
+    };
+    let (mut process, api) = start();
+    let key = "n/u1_rain_1_cash_1";
+    let result = |word: &str| json!({"idempotency_key": key, "result": word});
+    assert_eq!(grant(&api, &item(1, 5), Some(key)), (200, result("credited")));
+    assert_eq!(grant(&api, &item(1, 5), Some(key)), (200, result("duplicate")));
+    let (status, batch) = grant(&api, &json!({"items": [item(1, 5), item(2, 5)]}), None);
+    let words: Vec<&str> = batch["items"].as_array().unwrap().iter().map(|one| one["result"].as_str().unwrap()).collect();
+    assert_eq!((status, words), (200, vec!["duplicate", "credited"]));
+    assert_eq!(grant(&api, &item(1, 5), Some("another")).0, 400);
+    let query = |api: &Client, key: &str| api.get(&format!("/query?key={key}")).json()["result"].clone();
+    assert_eq!((query(&api, "n%2Fu2_rain_1_cash_1"), query(&api, "n%2Fx")), (json!("credited"), json!("absent")));
+    let counted = |api: &Client| {
+        let mut book = api.get("/book").json();
+        book.as_object_mut().unwrap().remove("busiest_second").unwrap();
+        book
+    };
+    assert_eq!(counted(&api), json!({"effects": 2, "double_effects": 0, "payload_mismatches": 0}));
+    process.kill();
+    let (mut process, api) = start();
+    assert_eq!(counted(&api)["effects"], 2);
+    assert_eq!(grant(&api, &item(1, 5), Some(key)), (200, result("duplicate")));
+    assert_eq!(grant(&api, &item(2, 6), Some("n/u2_rain_1_cash_1")).0, 200);
+    assert_eq!(counted(&api)["payload_mismatches"], 1);
+    process.terminate();
+    process.ended().with_code(0);
+}
+
+#[test]
+fn check_audits_a_folder_that_nobody_holds() {
+    let files = Files::new();
+    let (config, data) = (files.path("topology.yaml"), files.path("data"));
+    let check = |data: &str| run(&files, &["check", "--config", &config, "--data-dir", data]);
+    check(&data).with_code(1);
+    let server = Server::start(&files);
+    let awards: Vec<Value> = (0..50).map(|user| award(&format!("u{user}_rain_1_cash_1"))).collect();
+    assert_eq!(server.api.decide(&json!(awards)).status, 200);
+    server.until_credited(&["cash"]);
+    let held = check(&data).with_code(1);
+    assert!(held.stderr.contains("held by another process"), "{}", held.stderr);
+    server.stop();
+    let ended = check(&data).with_code(0);
+    assert!(ended.stdout.lines().count() >= 5, "one line per invariant:\n{}", ended.stdout);
+}
+
+#[test]
+fn a_benchmark_prints_one_object() {
+    let files = Files::new();
+    let bench = run(&files, &["bench", "codec", "--events", "20000", "-o", "json"]).with_code(0).json();
+    assert_eq!((&bench["name"], &bench["events"]), (&json!("codec"), &json!(20_000)));
+    for field in ["wall_s", "cpu_s", "events_per_s", "cpu_s_per_million", "peak_rss_mb"] {
+        assert!(bench[field].as_f64().is_some_and(|value| value > 0.0), "{field}: {bench}");
+    }
+    for field in ["params", "machine", "commit"] {
+        assert!(!bench[field].is_null(), "{field}: {bench}");
+    }
+}
