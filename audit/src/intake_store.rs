@@ -81,7 +81,7 @@ fn check_order_numbers(
 ) -> Result<(), StoreError> {
     let mut known = 0;
     rows_of(store, ORDER_NUMBERS, |key, digest| {
-        let order_no = order_no_of(key).unwrap_or_default();
+        let order_no = order_no_of(key).unwrap_or_else(|| key.escape_ascii().to_string());
         match verdicts.orders.get(order_no.as_str()) {
             Some(first) => {
                 known += 1;
@@ -92,10 +92,9 @@ fn check_order_numbers(
                 );
             }
             None => {
-                let key = key.escape_ascii();
                 report.find(
                     Invariant::I6,
-                    format_args!("{name}: holds order number {key}, which was not accepted"),
+                    format_args!("{name}: holds the order number {order_no}, which was not accepted"),
                 );
             }
         }

@@ -116,14 +116,15 @@ impl<'a> Award<'a> {
         })
     }
 
-    /// A digest of what makes two awards of one order number the same: `act_id`, `activity_id`,
-    /// `scene_id`, `reward_type`, `reward_id` and `amount_minor`. The first 16 bytes of BLAKE3
-    /// over their Avro encoding, which puts its length before each string. Stored for ever (I3).
+    /// A digest of what makes two awards of one order number the same: `activity_id`, `reward_type`,
+    /// `reward_id` and `amount_minor`; `act_id` and `scene_id` are parts of the order number, and
+    /// an award in which they differ from it is refused. The first 16 bytes of BLAKE3 over their
+    /// Avro encoding, which puts its length before each string. Stored for ever (I3).
     #[inline]
     #[must_use]
     pub fn payload_digest(&self) -> [u8; 16] {
         let mut buf = DigestBuf { bytes: [0; DIGEST_BUF_BYTES], len: 0 };
-        let fits = [self.act_id, self.activity_id, self.scene_id, self.reward_type, self.reward_id]
+        let fits = [self.activity_id, self.reward_type, self.reward_id]
             .into_iter()
             .all(|text| buf.put_short_str(text))
             && buf.put_long(self.amount_minor);
@@ -134,7 +135,7 @@ impl<'a> Award<'a> {
 
     fn payload_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.encoded_bytes_max());
-        for text in [self.act_id, self.activity_id, self.scene_id, self.reward_type, self.reward_id] {
+        for text in [self.activity_id, self.reward_type, self.reward_id] {
             put_str(&mut bytes, text);
         }
         put_long(&mut bytes, self.amount_minor);

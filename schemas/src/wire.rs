@@ -295,8 +295,12 @@ pub(crate) fn put_long(out: &mut Vec<u8>, value: i64) {
 
 #[inline]
 fn put_long_of_many(out: &mut Vec<u8>, zigzag: u64) {
-    let (buf, len) = encode_varint(zigzag);
-    out.extend_from_slice(buf.get(..len).unwrap_or(&buf));
+    let mut rest = zigzag;
+    while rest >= 0x80 {
+        out.push(rest as u8 | 0x80);
+        rest >>= 7;
+    }
+    out.push(rest as u8);
 }
 
 /// A number as encoded, and how many bytes of the array it takes.

@@ -53,6 +53,8 @@ pub fn publish_settings(
     let key = data.control_key();
     let mut positions = Vec::new();
     for partition in (0..log.partitions()).map(Partition) {
+        // Time first, so that nothing is folded before there is any.
+        tick(log, clock, partition, &key)?;
         let control =
             Control::seal(ControlKind::Settings, partition.0, number, clock.wall_ms(), &body, &key);
         positions.push((partition, append(log, partition, &control)?));
@@ -84,6 +86,15 @@ fn append(
     Ok(log.append(partition, &[frame])?.position)
 }
 
+/// Appends the time. Numbers must count up for ever, also when the clock goes back; the end of the
+/// topic does, since every tick moves it.
+fn tick(log: &dyn Log, clock: &dyn Clock, partition: Partition, key: &ControlKey) -> Result<(), LogError> {
+    let (_, end) = log.range(partition, AWARDS)?;
+    let number = i64::try_from(end).unwrap_or(i64::MAX).saturating_add(1);
+    let tick = Control::seal(ControlKind::Tick, partition.0, number, clock.wall_ms(), &[], key);
+    append(log, partition, &tick).map(drop)
+}
+
 /// Appends the time to every partition, once a second, until dropped.
 pub struct Ticker {
     stop: Arc<AtomicBool>,
@@ -97,13 +108,9 @@ impl Ticker {
         let stopping = Arc::clone(&stop);
         let builder = std::thread::Builder::new().name("ticker".to_owned());
         let thread = builder.spawn(move || {
-            let mut number = 0;
             while !stopping.load(Ordering::Acquire) {
-                // By the clock, so that numbers go on counting up after a restart.
-                number = clock.wall_ms().max(number + 1);
                 for partition in (0..log.partitions()).map(Partition) {
-                    let tick = Control::seal(ControlKind::Tick, partition.0, number, clock.wall_ms(), &[], &key);
-                    if let Err(error) = append(&*log, partition, &tick) {
+                    if let Err(error) = tick(&*log, &*clock, partition, &key) {
                         tracing::warn!(%error, partition = partition.0, "a tick could not be appended");
                     }
                 }

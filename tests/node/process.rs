@@ -101,14 +101,19 @@ impl Process {
         String::from_utf8_lossy(&std::fs::read(&self.says).unwrap()).into_owned()
     }
 
-    /// Waits until it says something between `before` and `after` in one line, which it must not
-    /// end before.
+    /// Waits until it says something in one line that stands between `before` and `after`, or the
+    /// line's end. It must not end before.
     pub fn until_says(&mut self, before: &str, after: &str) -> String {
         until(&format!("the process says {before}...{after}"), || {
-            let says = self.says();
-            let found = says.lines().find_map(|line| line.split_once(before)?.1.split_once(after));
-            let found = found.map(|(between, _)| between.to_owned());
             let ended = self.child.try_wait().unwrap();
+            let says = self.says();
+            // Lines come in pieces; the last may not be whole.
+            let mut lines = says.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
+            let found = lines.find_map(|line| {
+                let rest = line.split_once(before)?.1;
+                if after.is_empty() { Some(rest) } else { Some(rest.split_once(after)?.0) }
+            });
+            let found = found.map(str::to_owned);
             assert!(found.is_some() || ended.is_none(), "it ended, {ended:?}, and said:\n{says}");
             found
         })

@@ -52,7 +52,7 @@ fn the_downstream_remembers_what_it_gave() {
     let start = || {
         let all = ["downstream", "--listen", "127.0.0.1:0", "--profile", "steady", "--book", &book];
         let mut process = Process::start(&Call::new(&files, &all));
-        let address = process.until_says("http://", "\n").trim().to_owned();
+        let address = process.until_says("http://", "");
         (process, Client::new(&format!("http://{address}")))
     };
     let (mut process, api) = start();

@@ -290,8 +290,10 @@ impl Journal {
                 format_args!("{at} order {order_no}: is {seq} of {lane_name}, not {next}"),
             );
         }
-        if self.numbers.insert(Arc::clone(&order_no), (lane, place)).is_some() {
+        if self.numbers.contains_key(&order_no) {
             report.find(Invariant::I2, format_args!("{at} order {order_no}: accepted before"));
+        } else {
+            self.numbers.insert(Arc::clone(&order_no), (lane, place));
         }
         let group = GroupKey {
             activity_id: self.text(award.activity_id),

@@ -94,12 +94,9 @@ fn defaults_and_limits_are_stated_as_they_are() {
     expected.extend(
         ["pools.<name>.rate", "lanes.<name>.rate", "lanes.<name>.query_rate"].map(|key| (key, rates.clone())),
     );
-    for (key, (least, most)) in [
-        ("log.segments.retention", limits::RETENTION),
-        ("downstreams.<name>.http.key_life", limits::KEY_LIFE),
-    ] {
-        expected.push((key, format!("| `{}` to `{}` |", show_duration(least), show_duration(most))));
-    }
+    let (least, most) = limits::KEY_LIFE;
+    let lives = format!("| `{}` to `{}` |", show_duration(least), show_duration(most));
+    expected.push(("downstreams.<name>.http.key_life", lives));
     expected.extend([
         ("partitions", format!("| 1 to {} |", limits::PARTITIONS_MAX)),
         ("lanes", format!("| 1 to {} |", limits::LANES_MAX)),

@@ -22,7 +22,7 @@ macro_rules! sections {
 sections! {
     ROOT = "topology.yaml" ["version", "name", "partitions", "log", "downstreams", "pools", "lanes", "views", "http"];
     LOG = "log" ["segments"];
-    SEGMENTS = "log.segments" ["segment_size", "sync", "retention"];
+    SEGMENTS = "log.segments" ["segment_size", "sync"];
     SYNC = "log.segments.sync" ["max_delay", "max_bytes"];
     DOWNSTREAM = "downstreams.<name>" ["embedded", "http", "simulated"];
     EMBEDDED = "downstreams.<name>.embedded" [];

@@ -18,8 +18,6 @@ pub const SYNC_MAX_DELAY: (Duration, Duration, Duration) =
     (Duration::from_millis(5), Duration::ZERO, Duration::from_secs(1));
 /// Bytes of a group sync: default, least and most.
 pub const SYNC_MAX_BYTES: (u64, u64, u64) = (MIB, 4 * KIB, 16 * MIB);
-/// Retention: least and most; the default keeps everything.
-pub const RETENTION: (Duration, Duration) = (Duration::from_hours(1), days(3650));
 
 /// Rates per second: least and most.
 pub const RATE_PER_SECOND: (u64, u64) = (1, 1_000_000_000);

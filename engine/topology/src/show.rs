@@ -107,9 +107,6 @@ fn segments(lines: &mut Lines, segments: &Segments) {
         lines.put("max_delay", &show_duration(segments.sync_max_delay()));
         lines.put("max_bytes", &show_size(segments.sync_max_bytes()));
     });
-    if let Some(retention) = segments.retention() {
-        lines.put("retention", &show_duration(retention));
-    }
 }
 
 fn show_downstream(lines: &mut Lines, downstream: &Downstream) {

@@ -51,15 +51,10 @@ impl LaneEntries {
         }
     }
 
-    /// Drops all rows and keeps the memory; the next row has the sequence `next`.
-    fn restart(&mut self, next: u64) {
-        self.first_seq = next;
+    /// Drops all rows and keeps the memory.
+    fn clear(&mut self) {
         self.bytes.clear();
         self.ends.clear();
-    }
-
-    fn next_seq(&self) -> u64 {
-        self.first_seq + self.ends.len() as u64
     }
 }
 
@@ -97,7 +92,7 @@ impl Changes {
     pub(super) fn push_entry(&mut self, at: Pointer, write: impl FnOnce(&mut Vec<u8>)) -> bool {
         let lane = usize::from(at.lane());
         while self.entries.len() <= lane {
-            self.entries.push(LaneEntries { first_seq: at.seq(), ..LaneEntries::default() });
+            self.entries.push(LaneEntries::default());
         }
         let entries = &mut self.entries[lane];
         if entries.ends.is_empty() {
@@ -117,12 +112,9 @@ impl Changes {
         self.entries.iter().map(entries).sum::<usize>() + self.small_bytes
     }
 
-    /// Empty changes that go on where `before` ends, with the memory of `spare`.
-    pub(super) fn following(before: &Self, mut spare: Vec<LaneEntries>) -> Self {
-        spare.resize_with(before.entries.len(), LaneEntries::default);
-        for (entries, last) in spare.iter_mut().zip(&before.entries) {
-            entries.restart(last.next_seq());
-        }
+    /// No changes, with the memory of earlier ones.
+    pub(super) fn with_spare(mut spare: Vec<LaneEntries>) -> Self {
+        spare.iter_mut().for_each(LaneEntries::clear);
         Self { entries: spare, ..Self::default() }
     }
 
@@ -157,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_are_found_by_sequence_and_go_on_after_a_freeze() {
+    fn entries_are_found_by_sequence_and_their_memory_is_used_again() {
         let mut changes = Changes::default();
         for seq in 7..10_u8 {
             assert!(changes.push_entry(at(1, u64::from(seq)), |out| out.extend([seq; 3])));
@@ -173,8 +165,7 @@ mod tests {
         assert_eq!(changes.entry(at(2, 8)), None);
         let all: Vec<(u64, &[u8])> = changes.entries()[1].iter().collect();
         assert_eq!(all, [(7, &[7; 3][..]), (8, &[8; 3]), (9, &[9; 3])]);
-        let mut next =
-            Changes::following(&changes, changes.entries().iter().map(|_| LaneEntries::default()).collect());
+        let mut next = Changes::with_spare(changes.into_spare());
         assert_eq!((held(&next), next.bytes()), (vec![], 0));
         assert!(next.push_entry(at(1, 10), |out| out.push(1)));
         assert!(next.push_entry(at(0, 4), |out| out.push(2)));

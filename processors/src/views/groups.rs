@@ -346,3 +346,37 @@ fn is_reconciled(settings: Option<&Settings>, names: &GroupNames) -> bool {
         .and_then(|settings| settings.activities.get(&*names.activity_id)?.scenes.get(&*names.scene_id))
         .is_none_or(|scene| scene.reconcile)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn minutes_without_open_orders_take_no_memory() {
+        let mut groups = Groups::default();
+        let key = GroupKey { lane: 0, activity_id: "a", scene_id: "s", reward_type: "cash", asset: "CNY/2" };
+        let number = groups.resolve(key, None).unwrap();
+        for minute in 0..100 {
+            let group = groups.get_mut(number).unwrap();
+            assert_eq!(group.accept(5, minute * BUCKET_MS + 7), minute as u32);
+            if minute != 50 {
+                group.end(5, minute as u32).unwrap();
+            }
+        }
+        let group = groups.get_mut(number).unwrap();
+        assert_eq!(group.end(5, 100), Err(NotCounted), "nothing was accepted in this minute");
+        assert_eq!(group.end(5, 3), Err(NotCounted), "nothing is open in this minute");
+        groups.freeze(&mut SmallRows::new());
+        let buckets = &groups.get(number).unwrap().buckets;
+        assert_eq!(buckets.iter().map(|bucket| bucket.minute).collect::<Vec<_>>(), [50]);
+    }
+
+    #[test]
+    fn minutes_are_within_bounds_whatever_the_time() {
+        for (at_ms, minute) in
+            [(i64::MIN, 0), (-1, 0), (59_999, 0), (60_000, 1), (i64::MAX, NOT_RECONCILED - 1)]
+        {
+            assert_eq!(minute_of(at_ms), minute, "{at_ms}");
+        }
+    }
+}

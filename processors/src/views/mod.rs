@@ -54,6 +54,7 @@ use hongbao_engine::store::{Store, StoreError};
 use hongbao_schemas::journal::Fact;
 use parking_lot::{RwLock, RwLockWriteGuard};
 
+use changes::LaneEntries;
 use fold::{Fold, Scratch, broken};
 use known::KnownUsers;
 use plan::Plan;
@@ -74,7 +75,8 @@ const CHUNK_ORDERS_MAX: u64 = 1 << 16;
 /// Slots that the search for rows to give up looks at after each chunk.
 const SHRINK_STEPS: usize = 2 * CHUNK_FACTS_MAX;
 
-/// How much memory one partition's views may keep (I29), beside changes not yet committed.
+/// How much memory one partition's views may keep (I29), beside changes not yet committed and room
+/// for as many entries again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ViewsLimits {
     /// Rows of people kept in memory; 150 to 200 bytes each.
@@ -124,6 +126,8 @@ pub struct Views {
     known: KnownUsers,
     plan: Plan,
     scratch: Scratch,
+    /// Memory of entries that were committed: fresh memory is slow.
+    spare: Vec<LaneEntries>,
 }
 
 impl Views {
@@ -142,7 +146,8 @@ impl Views {
         let known = KnownUsers::new(limits.known_users_bytes, state.folded == 0);
         let shared = Arc::new(Shared { partition, store: StoreHandle(store), state: RwLock::new(state) });
         reader.attach(Arc::clone(&shared))?;
-        Ok(Self { shared, limits, known, plan: Plan::default(), scratch: Scratch::default() })
+        let (plan, scratch) = (Plan::default(), Scratch::default());
+        Ok(Self { shared, limits, known, plan, scratch, spare: Vec::new() })
     }
 
     fn fill_known(&mut self) -> Result<(), StoreError> {
@@ -223,14 +228,17 @@ impl Processor for Views {
     fn freeze(&mut self) -> Result<FrozenRows, ProcessorError> {
         // The long part reads only, so readers go on; nobody but this thread makes changes.
         let users = self.shared.state.read().users.copy_changed(&rows::USER);
-        let commit = self.shared.state.write().freeze(users);
+        let spare = std::mem::take(&mut self.spare);
+        let commit = self.shared.state.write().freeze(users, spare);
         Ok(Box::new(move || commit.build()))
     }
 
     fn committed(&mut self) {
-        let replaced = self.shared.state.write().committed();
-        // Freed here, after the lock is given back.
-        drop(replaced);
+        let frozen = self.shared.state.write().committed();
+        // Unless a reader still copies from it.
+        if let Some(changes) = frozen.and_then(Arc::into_inner) {
+            self.spare = changes.into_spare();
+        }
     }
 
     fn staged_bytes(&self) -> usize {

@@ -50,7 +50,6 @@ pub(super) struct State {
     pub(super) staged: Changes,
     /// Changes that are being committed.
     pub(super) frozen: Option<Arc<Changes>>,
-    spare: Vec<LaneEntries>,
 }
 
 impl State {
@@ -74,7 +73,6 @@ impl State {
             newly_opened: Vec::new(),
             staged: Changes::default(),
             frozen: None,
-            spare: Vec::new(),
         };
         load_kind(store, rows::TIME, |_, row| state.load_time(row))?;
         load_kind(store, rows::SETTINGS, |_, row| {
@@ -150,8 +148,9 @@ impl State {
         self.staged.bytes() + self.users.changed_count() * CHANGED_USER_BYTES
     }
 
-    /// Sets all changes aside for a commit; `users` are the changed people's rows.
-    pub(super) fn freeze(&mut self, users: Packed) -> Commit {
+    /// Sets all changes aside for a commit; `users` are the changed people's rows, `spare` is memory
+    /// for the next entries.
+    pub(super) fn freeze(&mut self, users: Packed, spare: Vec<LaneEntries>) -> Commit {
         let mut small = SmallRows::new();
         let mut time = Vec::new();
         put_i64(&mut time, self.now_ms);
@@ -173,25 +172,16 @@ impl State {
         }
         self.groups.freeze(&mut small);
         self.lanes.freeze(&mut small);
-        let next = Changes::following(&self.staged, std::mem::take(&mut self.spare));
-        let changes = Arc::new(std::mem::replace(&mut self.staged, next));
+        let changes = Arc::new(std::mem::replace(&mut self.staged, Changes::with_spare(spare)));
         self.frozen = Some(Arc::clone(&changes));
         self.users.freeze();
         Commit { small, changes, users }
     }
 
-    /// The frozen changes are in the store. Returns what is to be dropped outside of the lock.
+    /// The frozen changes are in the store. They are to be dropped outside of the lock.
     pub(super) fn committed(&mut self) -> Option<Arc<Changes>> {
         self.users.committed();
-        let frozen = self.frozen.take()?;
-        match Arc::try_unwrap(frozen) {
-            Ok(changes) => {
-                self.spare = changes.into_spare();
-                None
-            }
-            // A reader still copies from it.
-            Err(shared) => Some(shared),
-        }
+        self.frozen.take()
     }
 }
 

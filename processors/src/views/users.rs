@@ -246,8 +246,11 @@ impl Users {
     /// Copies the rows changed since the last freeze.
     pub(super) fn copy_changed(&self, prefix: &[u8]) -> Packed {
         let mut packed = Packed::new();
-        for slot in &self.changed {
-            let cached = &self.slots[*slot];
+        // By place, since memory is read faster in order.
+        let mut changed = self.changed.clone();
+        changed.sort_unstable();
+        for slot in changed {
+            let cached = &self.slots[slot];
             packed.push(
                 |key| {
                     key.extend_from_slice(prefix);

@@ -57,6 +57,13 @@ impl Breaker {
         self.state == State::Closed
     }
 
+    /// Whether the next probe should rather be orders that were not tried before: every other one,
+    /// so that an order which fails by itself cannot keep the breaker open for all (I27).
+    #[must_use]
+    pub fn probes_fresh(&self) -> bool {
+        self.reopened > 0 && self.reopened.is_multiple_of(2)
+    }
+
     /// A definite answer came. `is_probe` when it answers a probe: only that closes an open breaker,
     /// since other answers may be from before.
     pub fn succeeded(&mut self, is_probe: bool) {

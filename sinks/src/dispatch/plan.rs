@@ -103,10 +103,7 @@ impl Dispatcher {
             if !self.lanes[index].tracks[track].may_plan() {
                 continue;
             }
-            let most = budget.batch_max.min(usize::try_from(budget.orders).unwrap_or(usize::MAX));
-            let retry = self.gather_held(index, track, most, now);
-            let is_held = !retry.is_empty();
-            let parts = if is_held { retry } else { self.gather_fresh(index, track, &budget, now) };
+            let (parts, is_held) = self.gather(index, track, &budget, now);
             if parts.is_empty() {
                 continue;
             }
@@ -118,6 +115,20 @@ impl Dispatcher {
             idle = 0;
         }
         planned
+    }
+
+    /// The orders of the next batch, and whether they are held ones, which go first.
+    fn gather(&mut self, lane: usize, track: usize, budget: &Budget, now: Now) -> (Vec<Part>, bool) {
+        let line = &self.lines[self.lanes[lane].line];
+        if budget.is_probe && line.breaker.probes_fresh() {
+            let fresh = self.gather_fresh(lane, track, budget, now);
+            if !fresh.is_empty() {
+                return (fresh, false);
+            }
+        }
+        let most = budget.batch_max.min(usize::try_from(budget.orders).unwrap_or(usize::MAX));
+        let held = self.gather_held(lane, track, most, now);
+        if held.is_empty() { (self.gather_fresh(lane, track, budget, now), false) } else { (held, true) }
     }
 
     /// Orders that are due to be sent again, in order of their sequence. Those for which time has

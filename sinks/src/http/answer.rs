@@ -76,7 +76,7 @@ pub fn asked(answer: &Answer<'_>) -> (Told, Option<Pause>) {
     let status = || Reason::Owned(format!("query status {}", answer.status));
     let pause = match answer.status {
         200..=299 => return (read_query(answer), None),
-        429 | 503 => answer.retry_after().map(|for_time| pause(status(), for_time)),
+        503 => answer.retry_after().map(|for_time| pause(status(), for_time)),
         401 | 403 | 404 | 405 | 300..=399 => Some(configuration(status())),
         _ => None,
     };

@@ -164,7 +164,7 @@ fn queries_are_told_or_unknown() {
         (200, None, "absent", unknown("query answer not understood"), None),
         (404, None, r#"{"result":"absent"}"#, unknown("query status 404"), Some((10, true))),
         (401, None, "", unknown("query status 401"), Some((10, true))),
-        (429, Some("2"), "", unknown("query status 429"), Some((2, false))),
+        (429, Some("2"), "", unknown("query status 429"), None),
         (503, Some("2"), "", unknown("query status 503"), Some((2, false))),
         (500, None, r#"{"result":"absent"}"#, unknown("query status 500"), None),
         (302, None, "", unknown("query status 302"), Some((10, true))),

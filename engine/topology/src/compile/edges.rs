@@ -2,7 +2,7 @@
 
 use crate::keys;
 use crate::limits::{
-    CONNECTIONS, LISTEN, OVERDUE_AFTER, REQUEST_TIMEOUT, RETENTION, SEGMENT_SIZE_BYTES, SYNC_MAX_BYTES,
+    CONNECTIONS, LISTEN, OVERDUE_AFTER, REQUEST_TIMEOUT, SEGMENT_SIZE_BYTES, SYNC_MAX_BYTES,
     SYNC_MAX_DELAY,
 };
 use crate::model::{Http, Segments, Views};
@@ -18,7 +18,6 @@ pub(super) fn log(problems: &mut Problems<'_>, root: &Fields<'_>) -> Result<Segm
         segment_size: SEGMENT_SIZE_BYTES.0,
         sync_max_delay: SYNC_MAX_DELAY.0,
         sync_max_bytes: SYNC_MAX_BYTES.0,
-        retention: None,
     };
     let Some((node, subject)) = root.get("log") else { return Ok(segments) };
     let fields = Fields::open(problems, node, subject, &keys::LOG)?;
@@ -26,11 +25,8 @@ pub(super) fn log(problems: &mut Problems<'_>, root: &Fields<'_>) -> Result<Segm
     let fields = Fields::open(problems, node, subject, &keys::SEGMENTS)?;
     let (_, least, most) = SEGMENT_SIZE_BYTES;
     let segment_size = fields.optional(problems, "segment_size", between(size, least, most, show_size));
-    let (least, most) = RETENTION;
-    let retention = fields.optional(problems, "retention", between(duration, least, most, show_duration));
     let sync = sync(problems, &fields);
     segments.segment_size = segment_size?.unwrap_or(segments.segment_size);
-    segments.retention = retention?;
     let (max_delay, max_bytes) = sync?;
     segments.sync_max_delay = max_delay.unwrap_or(segments.sync_max_delay);
     segments.sync_max_bytes = max_bytes.unwrap_or(segments.sync_max_bytes);

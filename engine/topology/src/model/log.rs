@@ -9,7 +9,6 @@ pub struct Segments {
     pub(crate) segment_size: u64,
     pub(crate) sync_max_delay: Duration,
     pub(crate) sync_max_bytes: u64,
-    pub(crate) retention: Option<Duration>,
 }
 
 impl Segments {
@@ -29,12 +28,6 @@ impl Segments {
     #[must_use]
     pub fn sync_max_bytes(&self) -> u64 {
         self.sync_max_bytes
-    }
-
-    /// For how long records are kept; `None` keeps everything.
-    #[must_use]
-    pub fn retention(&self) -> Option<Duration> {
-        self.retention
     }
 }
 

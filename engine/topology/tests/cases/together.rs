@@ -201,7 +201,6 @@ fn values_and_defaults() {
     assert_eq!((topology.name(), topology.partitions()), ("base", 8));
     let segments = topology.segments();
     assert_eq!((segments.segment_size_bytes(), segments.sync_max_bytes()), (64 << 20, 1 << 20));
-    assert_eq!(segments.retention(), Some(Duration::from_hours(720)));
     let Some(DownstreamKind::Http(mall)) = topology.downstream("mall").map(|found| found.kind()) else {
         panic!("mall is over HTTP")
     };

@@ -88,6 +88,57 @@ fn runs_of_a_commit_are_few() {
     assert_eq!(nothing_new.iter().map(Rows::len).sum::<usize>(), 1, "the time");
 }
 
+#[test]
+fn a_restart_rewrites_nothing() {
+    let mut rig = Rig::new(ViewsLimits::default());
+    rig.apply_all(&busy_journal().records);
+    rig.commit();
+    let mut rig = rig.crash();
+    let nothing_new = (rig.views.freeze().unwrap())().unwrap();
+    assert_eq!(nothing_new.iter().map(Rows::len).sum::<usize>(), 1, "the time");
+}
+
+#[test]
+fn memory_does_not_grow_with_people_nor_orders() {
+    let mut journal = Journal::default();
+    for person in 0..2000 {
+        journal.accept(&format!("u{person}"), CASH, 5);
+    }
+    let mut rig = Rig::new(TINY);
+    while rig.applied < journal.records.len() {
+        rig.apply(&journal.records, rig.applied + 20);
+        rig.commit();
+    }
+    assert!(rig.reader.users_bytes().unwrap() < 100 * 128, "I29");
+    let state = rig.views.shared.state.read();
+    let recent = &state.lanes.get(0).unwrap().recent;
+    assert!(recent.get(1997).is_none() && recent.get(1998).is_some(), "three are kept");
+}
+
+#[test]
+fn people_met_while_the_filter_is_filled_are_not_forgotten() {
+    let mut journal = Journal::default();
+    for person in 0..5000 {
+        journal.accept(&format!("u{person}"), CASH, 5);
+    }
+    let limits = ViewsLimits { known_users_bytes: 1 << 16, ..TINY };
+    let mut rig = Rig::new(limits);
+    rig.apply_all(&journal.records);
+    rig.commit();
+    // The filter is filled in more than one step, and with each one somebody new comes.
+    let mut rig = rig.crash();
+    for round in 0..4 {
+        for person in 0..=round {
+            journal.accept(&format!("v{person}"), CASH, 5);
+            rig.apply_all(&journal.records);
+            rig.commit();
+        }
+    }
+    for (act_id, income) in [("v0", 20), ("v1", 15), ("v2", 10), ("v3", 5), ("u0", 5), ("u4999", 5)] {
+        assert_eq!(rig.reader.wallet(act_id, None).unwrap().balances[0].income_minor(), income, "{act_id}");
+    }
+}
+
 fn accepted<'a>(journal: &'a Journal, offset: usize) -> Accepted<'a> {
     match Fact::decode(&journal.records[offset]).unwrap() {
         Fact::Accepted(fact) => fact,

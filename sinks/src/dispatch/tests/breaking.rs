@@ -5,7 +5,7 @@ use std::time::Duration;
 use hongbao_engine::partition::Partition;
 
 use crate::dispatch::LaneState;
-use crate::downstream::{Capabilities, Outcome, Outcomes, Pause};
+use crate::downstream::{Capabilities, KeyLife, Outcome, Outcomes, Pause};
 
 use super::kit::{ABLE, Answer, Scripted, World, unknown};
 
@@ -42,7 +42,7 @@ fn an_outage_of_refused_connections_leaves_nothing_unknown() {
     let world = World::new(&["cash"], 1);
     world.orders("cash", 0, 100);
     let (bank, script) =
-        Scripted::new(&world, Capabilities { key_life: crate::downstream::KeyLife::None, ..ABLE });
+        Scripted::new(&world, Capabilities { key_life: KeyLife::None, ..ABLE });
     script.lock().by =
         Some(Box::new(|_| (Outcomes::All(Outcome::NotSent("connection refused".into())), None)));
     let mut dispatcher = world.open(bank);
@@ -69,6 +69,29 @@ fn a_probe_may_be_a_question() {
     world.run(&mut dispatcher, 40_000);
     assert_eq!(dispatcher.status().lanes()[0].state, LaneState::Running);
     assert_eq!(world.view.ends("cash").into_iter().collect::<Vec<_>>(), [("credited", 10)]);
+}
+
+#[test]
+fn an_order_that_fails_by_itself_does_not_keep_the_lane_closed() {
+    let poison = 1;
+    let mut world = World::new(&["cash"], 1);
+    world.spec.policy.breaker.open_max = Duration::from_secs(2);
+    world.orders("cash", 0, 1);
+    let able = Capabilities { max_items: 1, key_life: KeyLife::Forever, ..NO_QUERY };
+    let (bank, script) = Scripted::new(&world, able);
+    script.lock().by = Some(Box::new(move |sent| {
+        let outcome = if sent.seqs.contains(&poison) { unknown() } else { Outcome::Credited };
+        (Outcomes::All(outcome), None)
+    }));
+    let mut dispatcher = world.open(bank);
+    world.run(&mut dispatcher, 30_000);
+    assert_eq!(dispatcher.status().lanes()[0].state, LaneState::Out, "it is all there is");
+    for _ in 0..20 {
+        world.orders("cash", 0, 3);
+        world.run(&mut dispatcher, 5_000);
+    }
+    let ends = world.view.ends("cash");
+    assert_eq!(ends.into_iter().collect::<Vec<_>>(), [("credited", 60), ("reported", 1)]);
 }
 
 #[test]

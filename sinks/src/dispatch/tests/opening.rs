@@ -164,6 +164,24 @@ fn the_life_of_a_key_goes_on_across_processes() {
 }
 
 #[test]
+fn the_life_of_a_key_counts_from_the_first_intent() {
+    let able = Capabilities { key_life: KeyLife::Lasts(Duration::from_secs(9)), can_query: false, ..ABLE };
+    let mut world = World::new(&["cash"], 1);
+    world.spec.policy.attempts_max = 1_000;
+    world.spec.policy.breaker.failures_max = 1_000;
+    world.spec.policy.breaker.window_failures_percent = 101;
+    world.orders("cash", 0, 1);
+    let (bank, script) = Scripted::new(&world, able);
+    script.lock().by = Some(Box::new(|_| (Outcomes::All(unknown()), None)));
+    let mut dispatcher = world.open(bank);
+    world.run(&mut dispatcher, 20_000);
+    let sent: Vec<i64> = script.lock().sent.iter().map(|sent| sent.at_ms).collect();
+    let last = sent[sent.len() - 1] - sent[0];
+    assert!(sent.len() > 10 && last > 5_000 && last < 6_750, "{sent:?}");
+    assert!(world.stories(0, "cash")[0].ends_with("suR"), "{:?}", world.stories(0, "cash"));
+}
+
+#[test]
 fn a_wall_clock_that_went_back_within_the_process_makes_nothing_younger() {
     let able = Capabilities { key_life: KeyLife::Lasts(Duration::from_secs(9)), ..ABLE };
     // Back by less than has passed: known by monotonic time. Back before the intent: unknowable.

@@ -1,0 +1,4 @@
+//! The model and its audits.
+
+#[cfg(test)]
+mod cases;

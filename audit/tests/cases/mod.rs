@@ -1,0 +1,5 @@
+//! One module a kind of case.
+
+mod agrees;
+mod planted;
+mod world;

@@ -1,0 +1,11 @@
+//! Plays a case: feeds its events to a world and compares what comes out.
+
+mod case;
+mod downstream;
+mod expect;
+#[path = "../../src/assemble/journal.rs"]
+mod journal;
+mod world;
+mod yaml;
+
+pub use case::Case;
