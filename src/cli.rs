@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 /// Exit codes, shown below every help text.
 const EXIT_CODES: &str = "Exit codes: 0 ok, 1 failed, 2 usage, 3 ran and found something, 4 partial, \
@@ -22,6 +22,17 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Cli {
+    /// The command line as it was given.
+    ///
+    /// # Errors
+    /// Help and version, which were asked for, and wrong usage.
+    pub fn read() -> Result<Self, clap::Error> {
+        let command = Self::command().mut_subcommands(|command| command.after_help(EXIT_CODES));
+        Self::from_arg_matches(&command.try_get_matches()?)
+    }
 }
 
 /// Options of every command.

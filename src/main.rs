@@ -9,10 +9,8 @@ mod commands;
 mod exit;
 mod output;
 
-use clap::Parser;
-
 fn main() -> std::process::ExitCode {
-    let cli = match cli::Cli::try_parse() {
+    let cli = match cli::Cli::read() {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version are asked for; everything else is a usage error.

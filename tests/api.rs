@@ -1,4 +1,5 @@
 //! The HTTP contract against a running server: every path, every rule, as tables.
 
 mod contract;
+#[expect(dead_code, unused_imports, reason = "each test binary uses another part of the harness")]
 mod node;

@@ -17,13 +17,13 @@ use hongbao_schemas::award_json::{self, Form, JsonProblem, ParseError, Parsed};
 use serde::Serialize;
 use tokio::sync::oneshot;
 
+use crate::body::{self, too_large};
 use crate::problem::{Fault, Problem};
 use crate::reads::{Readiness, Verdict};
 use crate::routes::ApiState;
 
 /// Topic that awards go to.
 const TOPIC: &str = "awards";
-const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 const ITEMS_MAX: usize = 10_000;
 const WAIT_MAX: Duration = Duration::from_secs(20);
 /// Above this a sync is overdue and the answer says so rather than wait on.
@@ -78,14 +78,14 @@ struct Appended {
 }
 
 /// Handles `POST /v1/awards`.
-pub async fn publish(State(state): State<Arc<ApiState>>, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
+pub async fn publish(State(state): State<Arc<ApiState>>, headers: HeaderMap, content: Body) -> Result<Response, Problem> {
     if state.reads.readiness() == Readiness::Draining {
         let detail = "the server is shutting down";
         return Err(Problem::passing(StatusCode::SERVICE_UNAVAILABLE, "draining", "Draining", detail, 2));
     }
     let form = form_of(&headers)?;
     let wait = preferred_wait(&headers);
-    let bytes = read_body(&headers, body).await?;
+    let bytes = body::read(&headers, content).await?;
     let (awards, many) = parse(&bytes, form)?;
     let appended = append(&state, &awards).await?;
     let verdicts = match wait {
@@ -136,34 +136,15 @@ fn malformed(problems: Vec<JsonProblem>) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, "malformed_award", "Not an award", detail).at(faults.collect())
 }
 
-fn too_large(detail: String) -> Problem {
-    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "Too large", detail)
-}
-
 /// Seconds of `Prefer: wait=N` (RFC 7240), if stated.
 fn preferred_wait(headers: &HeaderMap) -> Option<Duration> {
     let values = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
     let wait = values.flat_map(|value| value.split(',')).find_map(|part| {
-        let (name, value) = part.trim().split_once('=')?;
+        // Parameters of a preference follow a semicolon.
+        let (name, value) = part.split(';').next()?.split_once('=')?;
         name.trim().eq_ignore_ascii_case("wait").then(|| value.trim().trim_matches('"').parse::<u64>().ok())?
     })?;
     Some(Duration::from_secs(wait).min(WAIT_MAX))
-}
-
-async fn read_body(headers: &HeaderMap, body: Body) -> Result<axum::body::Bytes, Problem> {
-    let limit = || too_large(format!("the body is above {BODY_BYTES_MAX} bytes"));
-    let declared = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    if declared.is_some_and(|length| length > BODY_BYTES_MAX) {
-        return Err(limit());
-    }
-    axum::body::to_bytes(body, BODY_BYTES_MAX).await.map_err(|error| {
-        let over = std::error::Error::source(&error).is_some_and(|cause| cause.to_string().contains("length limit"));
-        if over {
-            return limit();
-        }
-        let detail = "the body ended before it was whole; nothing was taken";
-        Problem::new(StatusCode::BAD_REQUEST, "incomplete_body", "Incomplete body", detail)
-    })
 }
 
 /// Appends all awards, each partition's share as one group, and waits until they are durable (I25).

@@ -6,12 +6,14 @@
 mod admission;
 mod auth;
 mod awards;
+mod body;
 mod metrics;
 pub mod model;
 mod problem;
 mod queries;
 pub mod reads;
 mod routes;
+mod segment;
 mod server;
 mod topics;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use hongbao_engine::partition::partition_of;
@@ -15,6 +15,7 @@ use crate::model::{Counts, EntryView, LaneView, OrderView, Page, ReconcileRow, T
 use crate::problem::{Fault, Problem};
 use crate::reads::{Barrier, ReadError, Readiness};
 use crate::routes::ApiState;
+use crate::segment::Segment;
 
 /// How long a look-up of an order waits for the fold.
 const ORDER_WAIT: Duration = Duration::from_secs(2);
@@ -79,7 +80,7 @@ fn only(params: &BTreeMap<String, String>, known: &[&str]) -> Result<(), Problem
 /// `GET /v1/awards/{order_no}`: 404 only when the fold has passed what was in the log.
 pub async fn order(
     State(state): State<Arc<ApiState>>,
-    Path(order_no): Path<String>,
+    Segment(order_no): Segment,
 ) -> Result<Json<OrderView>, Problem> {
     recovered(&state)?;
     let partitions = state.log.partitions();
@@ -113,7 +114,7 @@ pub async fn order(
 /// `GET /v1/wallets/{act_id}`.
 pub async fn wallet(
     State(state): State<Arc<ApiState>>,
-    Path(act_id): Path<String>,
+    Segment(act_id): Segment,
     Query(params): Params,
 ) -> Result<Json<WalletView>, Problem> {
     recovered(&state)?;
@@ -125,7 +126,7 @@ pub async fn wallet(
 /// `GET /v1/wallets/{act_id}/entries`.
 pub async fn entries(
     State(state): State<Arc<ApiState>>,
-    Path(act_id): Path<String>,
+    Segment(act_id): Segment,
     Query(params): Params,
 ) -> Result<Json<Page<EntryView>>, Problem> {
     recovered(&state)?;

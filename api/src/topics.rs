@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use hongbao_engine::log::{Log, LogError};
 use hongbao_engine::partition::Partition;
@@ -16,6 +16,7 @@ use serde_json::Value;
 
 use crate::problem::Problem;
 use crate::routes::ApiState;
+use crate::segment::Segment;
 
 const LIMIT_DEFAULT: usize = 1000;
 const LIMIT_MAX: usize = 10_000;
@@ -76,7 +77,7 @@ impl Place {
 /// Serves one page of one partition.
 pub async fn records(
     State(state): State<Arc<ApiState>>,
-    Path(topic): Path<String>,
+    Segment(topic): Segment,
     Query(params): Query<BTreeMap<String, String>>,
 ) -> Result<Json<RecordsView>, Problem> {
     let partitions = state.log.partitions();

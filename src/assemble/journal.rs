@@ -39,8 +39,9 @@ impl JournalView for FoldedJournal {
     fn lane(&self, partition: Partition, lane: &str) -> Result<LaneResume, ViewError> {
         let state =
             self.reader.lane_state(partition.0, lane).map_err(|error| unavailable(partition, error))?;
-        let epoch = u32::try_from(state.epoch)
-            .map_err(|_| unavailable(partition, format!("epoch {} of lane {lane} is out of bounds", state.epoch)))?;
+        let epoch = u32::try_from(state.epoch).map_err(|_| {
+            unavailable(partition, format!("epoch {} of lane {lane} is out of bounds", state.epoch))
+        })?;
         // Time goes on with ticks and intents; a clock behind the latest of them went back (I14).
         let intents = state.sent.iter().map(|range| range.first_intent_at_ms).max();
         let as_of_ms = self.reader.as_of_ms(partition.0).map_err(|error| unavailable(partition, error))?;

@@ -3,7 +3,7 @@
 mod demo;
 mod downstream;
 mod look;
-mod offline;
+pub mod offline;
 mod produce;
 mod rain;
 mod tap;

@@ -75,7 +75,15 @@ fn commands_send_tokens(files: &Files, server: &Server) {
         (vec!["wallet".to_owned(), "u1".to_owned()], 77),
         (vec!["wallet".to_owned(), "u1".to_owned(), "--token-file".to_owned(), token("producer")], 77),
         (vec!["wallet".to_owned(), "u1".to_owned(), "--token-file".to_owned(), token("viewer")], 0),
-        (vec!["trace".to_owned(), "u1_rain_1_cash_1".to_owned(), "--token-file".to_owned(), token("producer")], 0),
+        (
+            vec![
+                "trace".to_owned(),
+                "u1_rain_1_cash_1".to_owned(),
+                "--token-file".to_owned(),
+                token("producer"),
+            ],
+            0,
+        ),
     ] {
         let mut all: Vec<&str> = arguments.iter().map(String::as_str).collect();
         all.extend(["--server", server.api.base()]);

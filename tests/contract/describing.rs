@@ -48,7 +48,8 @@ fn openapi_has_every_route_and_no_other() {
 fn openapi_describes_the_fields_of_answers() {
     let files = Files::new();
     let server = Server::start(&files);
-    server.api.decide(&award("u_film_1_coupon_1"));
+    server.api.decide(&json!([award("u_film_1_coupon_1"), award("u_rain_1_cash_1")]));
+    server.until_credited(&["cash", "coupon"]);
     let openapi = server.api.get("/v1/openapi.json").text();
     let paths = [
         "/v1/awards/u_film_1_coupon_1",

@@ -65,12 +65,15 @@ fn wallets_show_what_was_accepted_at_once_and_credits_when_they_come() {
     assert!(empty["as_of"].as_str().unwrap().ends_with('Z'), "{empty}");
 
     queue_up(api);
-    accept(api, &[
-        award("q_rain_1_cash_1"),
-        with(&award("q_rain_1_cash_2"), json!({"amount_minor": 1})),
-        award("q_video_1_cash_1"),
-        with(&award("q_film_1_coupon_1"), json!({"reward_id": "t7", "amount_minor": 2})),
-    ]);
+    accept(
+        api,
+        &[
+            award("q_rain_1_cash_1"),
+            with(&award("q_rain_1_cash_2"), json!({"amount_minor": 1})),
+            award("q_video_1_cash_1"),
+            with(&award("q_film_1_coupon_1"), json!({"reward_id": "t7", "amount_minor": 2})),
+        ],
+    );
     // Shown at once, credited or not.
     let early = sums(&wallet(api, "q"));
     let income: Vec<i64> = early.values().map(|(credited, pending)| credited + pending).collect();
@@ -249,7 +252,11 @@ fn totals_are_grouped_and_add_up() {
         ("?group_by=activity_id", vec!["activity_id", "asset"], 3),
         ("?group_by=reward_type", vec!["asset", "reward_type"], 4),
         ("?group_by=reward_type,scene_id", vec!["asset", "reward_type", "scene_id"], 4),
-        ("?group_by=activity_id,scene_id,reward_type", vec!["activity_id", "asset", "reward_type", "scene_id"], 4),
+        (
+            "?group_by=activity_id,scene_id,reward_type",
+            vec!["activity_id", "asset", "reward_type", "scene_id"],
+            4,
+        ),
     ];
     for (group_by, columns, groups) in cases {
         let rows = rows(group_by);
@@ -286,8 +293,10 @@ fn lanes_and_counts_are_folds() {
             "unknown": 0, "backlog": 0, "lag_seconds": 0.0})
     };
     let (cash, film) = (sums["rain"].0 + sums["video"].0, sums["film"].0);
-    let expected =
-        [lane("cash", json!(["cash", "cash.video"]), 1, cash), lane("coupon", json!(["coupon.film"]), 2, film)];
+    let expected = [
+        lane("cash", json!(["cash", "cash.video"]), 1, cash),
+        lane("coupon", json!(["coupon.film"]), 2, film),
+    ];
     assert_eq!(lanes, expected);
 
     let accepted: u64 = sums.values().map(|(count, _)| count).sum();

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::node::{CAMPAIGN, Ended, Files, Process, Server, TOPOLOGY, award, run};
+use crate::node::{CAMPAIGN, Ended, Files, Process, Server, TOPOLOGY, award, run, until, with};
 
 fn up(files: &Files, listen: &str) -> Ended {
     Process::up(files, listen, &[]).ended()
@@ -18,7 +18,7 @@ fn configurations_that_are_invalid_are_refused_with_all_errors() {
         &CAMPAIGN.replace("max_minor: 20000", "max_minor: much"),
     );
     let ended = up(&files, "127.0.0.1:0").with_code(78);
-    for place in ["topology.yaml:15:47", "topology.yaml:16:52", "campaigns/spring.yaml:4:40"] {
+    for place in ["topology.yaml:15:53", "topology.yaml:16:58", "campaigns/spring.yaml:4:42"] {
         assert!(ended.stderr.contains(place), "{place}: {}", ended.stderr);
     }
     assert!(ended.stderr.contains("3 errors"), "{}", ended.stderr);
@@ -63,11 +63,14 @@ fn folders_of_others_are_left_alone() {
     files.write("data/thesis.tex", "years of work");
     let ended = up(&files, "127.0.0.1:0").with_code(1);
     assert!(ended.stderr.contains("thesis.tex"), "{}", ended.stderr);
-    let names: Vec<_> = std::fs::read_dir(files.root().join("data")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let names: Vec<_> = std::fs::read_dir(files.root().join("data"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
     assert!(names.iter().all(|name| name == "thesis.tex" || name == "LOCK"), "{names:?}");
 }
 
-/// Everything that can be asked, but for times.
+/// Everything that can be asked, but for times and what a lane is doing.
 fn seen(server: &Server) -> Vec<Value> {
     let paths = [
         "/v1/counts",
@@ -88,6 +91,9 @@ fn seen(server: &Server) -> Vec<Value> {
             fields.remove("as_of");
             fields.remove("request_id");
         }
+        for lane in answer.as_array_mut().into_iter().flatten() {
+            lane.as_object_mut().unwrap().remove("state");
+        }
         answer
     });
     answers.into()
@@ -100,7 +106,7 @@ fn a_restart_finds_everything_again_and_the_first_signal_drains() {
     for signal in [Signal::TERM, Signal::INT, Signal::KILL, Signal::TERM] {
         let mut server = Server::start(&files);
         if before.is_none() {
-            let refused = crate::node::with(&award("u1_rain_1_cash_8"), json!({"amount_minor": 0}));
+            let refused = with(&award("u1_rain_1_cash_8"), json!({"amount_minor": 0}));
             let awards = json!([award("u1_rain_1_cash_1"), award("u2_film_1_coupon_1"), refused]);
             assert_eq!(server.api.decide(&awards).status, 200);
             server.until_credited(&["cash", "coupon"]);
@@ -132,4 +138,25 @@ fn campaigns_change_at_a_restart() {
     let server = Server::start(&files);
     assert_eq!(statuses(server.api.decide(&snow).json()), ["duplicate", "accepted"]);
     server.stop();
+}
+
+/// A downstream that takes requests and never answers keeps a drain waiting.
+#[test]
+fn a_second_signal_stops_at_once() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap();
+    let mall = format!("http: {{url: \"http://{address}/grant\", key_life: 24h, timeout: 5m}}");
+    let files = Files::new();
+    files.write("topology.yaml", TOPOLOGY.replace("simulated: {profile: steady, seed: 7}", &mall));
+    let mut server = Server::start(&files);
+    assert_eq!(server.api.decide(&award("u1_film_1_coupon_1")).status, 200);
+    until("it is sent", || (server.api.get("/v1/lanes").json()[1]["sent"] == 1).then_some(()));
+    server.process.terminate();
+    server.process.until_says("draining", "");
+    server.process.terminate();
+    server.process.until_says("stopped at once", "");
+    assert_ne!(server.process.ended().code, 0, "it did not end well");
+    let server = Server::start(&files);
+    let order = server.api.get("/v1/awards/u1_film_1_coupon_1").json();
+    assert!(order["state"] == "unknown" || order["state"] == "crediting", "{order}");
 }

@@ -225,8 +225,12 @@ impl World {
             let scripted = Scripted::new(downstream.kind(), self.scripts[downstream.name()].clone());
             (downstream.name().to_owned(), Box::new(scripted) as Box<dyn Downstream>)
         });
-        let ports =
-            Ports { log: self.log.clone(), clock: self.clock.clone(), view, downstreams: downstreams.collect() };
+        let ports = Ports {
+            log: self.log.clone(),
+            clock: self.clock.clone(),
+            view,
+            downstreams: downstreams.collect(),
+        };
         let dispatcher = Dispatcher::open(spec(&self.topology, self.writers), ports).unwrap();
         self.process = Some(Process { intakes, views, boards, reader, dispatcher });
         self.fold();
@@ -243,7 +247,12 @@ impl World {
     }
 }
 
-fn intake(partition: Partition, partitions: u16, ports: TaskPorts, board: &Arc<IntakeBoard>) -> TaskRunner<Intake> {
+fn intake(
+    partition: Partition,
+    partitions: u16,
+    ports: TaskPorts,
+    board: &Arc<IntakeBoard>,
+) -> TaskRunner<Intake> {
     let name = format!("intake/{partition}");
     let task = TaskSpec { name: &name, source: STAGE, partition, input_topic: AWARDS, outputs: &[] };
     let spec = IntakeSpec {
@@ -255,7 +264,8 @@ fn intake(partition: Partition, partitions: u16, ports: TaskPorts, board: &Arc<I
         board: Arc::clone(board),
     };
     let store = Arc::clone(&ports.store);
-    TaskRunner::open(&task, ports, TaskPolicy::default(), |outputs| Intake::open(spec, store, outputs)).unwrap()
+    TaskRunner::open(&task, ports, TaskPolicy::default(), |outputs| Intake::open(spec, store, outputs))
+        .unwrap()
 }
 
 fn view(partition: Partition, ports: TaskPorts, reader: &ViewsReader) -> TaskRunner<Views> {

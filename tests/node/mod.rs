@@ -38,13 +38,21 @@ impl Server {
         until("the server is ready", || (self.api.try_get("/readyz").ok()?.status == 200).then_some(()));
     }
 
+    /// Waits until the views hold everything that was sent.
+    pub fn until_folded(&self) {
+        // An order number without parts may be in any partition: 404 once all of them are folded.
+        until("everything is folded", || (self.api.get("/v1/awards/none").status == 404).then_some(()));
+    }
+
     /// Waits until nothing waits in the named lanes.
     pub fn until_credited(&self, lanes: &[&str]) {
-        let what = format!("nothing waits in {lanes:?}");
+        self.until_folded();
+        let what = format!("{lanes:?} run and nothing waits in them");
         until(&what, || {
             let answer = self.api.get("/v1/lanes").json();
             let open = |lane: &serde_json::Value| {
-                lanes.contains(&lane["lane"].as_str().unwrap()) && lane["backlog"] != 0
+                lanes.contains(&lane["lane"].as_str().unwrap())
+                    && (lane["backlog"] != 0 || lane["state"] != "running")
             };
             (!answer.as_array().unwrap().iter().any(open)).then_some(())
         });

@@ -73,9 +73,12 @@ fn looking_commands_show_what_the_api_answers() {
     has(&asking.text(&["totals"]), &["spring", "cash", "CNY 18.88", "COUPON/0"]);
     has(&asking.text(&["totals", "--group-by", "scene_id"]), &["rain", "film", "SCENE_ID"]);
     let totals = asking.json(&["totals", "--group-by", "scene_id,reward_type"]);
-    let mut groups: Vec<String> = totals["rows"].as_array().unwrap().iter().map(|row| {
-        format!("{} {} {}", row["scene_id"], row["reward_type"], row["accepted_minor"])
-    }).collect();
+    let mut groups: Vec<String> = totals["rows"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| format!("{} {} {}", row["scene_id"], row["reward_type"], row["accepted_minor"]))
+        .collect();
     groups.sort();
     assert_eq!(groups, ["\"film\" \"coupon.film\" 1", "\"mine\" \"gold\" 280000", "\"rain\" \"cash\" 1888"]);
     let ended = asking.ask(&["totals", "--group-by", "person"]).with_code(1);
@@ -87,7 +90,8 @@ fn lanes_are_watched_and_lag_is_told() {
     let asking = Asking::start();
     has(&asking.text(&["lanes"]), &["LANE", "cash", "coupon", "stuck", "running", "100,000/s", "1/s"]);
     let lanes = asking.json(&["lanes"]);
-    let names: Vec<&str> = lanes.as_array().unwrap().iter().map(|lane| lane["lane"].as_str().unwrap()).collect();
+    let names: Vec<&str> =
+        lanes.as_array().unwrap().iter().map(|lane| lane["lane"].as_str().unwrap()).collect();
     assert_eq!(names, ["cash", "coupon", "stuck"]);
     let lines = asking.text(&["lanes", "-o", "ndjson"]);
     assert_eq!(lines.lines().count(), 3);
@@ -110,7 +114,8 @@ fn lanes_are_watched_and_lag_is_told() {
         (ended.code == 3).then_some(ended)
     });
     let late = over.json();
-    let above: Vec<&Value> = late.as_array().unwrap().iter().filter(|lane| lane["above_max"] == true).collect();
+    let above: Vec<&Value> =
+        late.as_array().unwrap().iter().filter(|lane| lane["above_max"] == true).collect();
     assert_eq!(above.len(), 1, "{late}");
     assert_eq!(above[0]["lane"], "stuck");
     assert!(above[0]["lag_seconds"].as_f64().unwrap() > 0.01 && above[0]["backlog"].as_u64().unwrap() > 0);

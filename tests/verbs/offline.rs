@@ -14,9 +14,13 @@ fn validate_names_every_error_with_its_place() {
     let found = run(&files, &["validate", "-o", "json"]).with_code(0).json();
     assert_eq!(found, json!({"valid": true, "lanes": 3, "campaigns": 1, "scenes": 4}));
 
-    files.write("topology.yaml", TOPOLOGY.replace("rate: 1/s", "rate: one").replace("rank: [cash,", "rank: [cahs,"));
+    files.write(
+        "topology.yaml",
+        TOPOLOGY.replace("rate: 1/s", "rate: one").replace("rank: [cash,", "rank: [cahs,"),
+    );
     files.write("campaigns/spring.yaml", CAMPAIGN.replace("asset: GOLD/2", "asset: gold"));
-    files.write("campaigns/more.yaml", "version: 1\nactivity: spring\nscenes:\n  rain: {reward_type: cash}\n");
+    files
+        .write("campaigns/more.yaml", "version: 1\nactivity: spring\nscenes:\n  rain: {reward_type: cash}\n");
     let ended = run(&files, &["validate"]).with_code(78);
     assert!(ended.stdout.is_empty(), "{}", ended.stdout);
     let places = [
@@ -67,7 +71,9 @@ fn the_graph_is_drawn_in_four_forms() {
 fn config_show_has_defaults_and_means_the_same() {
     let files = Files::new();
     let shown = run(&files, &["config", "show"]).with_code(0).stdout;
-    for line in ["    burst: 4000", "    segment_size: 16MiB", "    overdue_after: 15m", "  max_connections: 1024"] {
+    for line in
+        ["    burst: 4000", "    segment_size: 16MiB", "    overdue_after: 15m", "  max_connections: 1024"]
+    {
         assert!(shown.lines().any(|found| found == line), "{line:?} in\n{shown}");
     }
     let (topology, campaign) = shown.split_once("\n---\n").unwrap();

@@ -42,11 +42,17 @@ fn produce_counts_verdicts_and_keeps_failures() {
     assert_eq!(ended.json(), counted(7, [2, 1, 1, 1, 2]));
     assert!(ended.stderr.contains("failed.ndjson"), "{}", ended.stderr);
     let failed = failures(&files, "failed.ndjson");
-    let mut told: Vec<(&str, &str)> =
-        failed.iter().map(|line| (line["status"].as_str().unwrap(), line["code"].as_str().unwrap_or(""))).collect();
+    let mut told: Vec<(&str, &str)> = failed
+        .iter()
+        .map(|line| (line["status"].as_str().unwrap(), line["code"].as_str().unwrap_or("")))
+        .collect();
     told.sort_unstable();
-    let expected =
-        [("conflict", "order_conflict"), ("malformed", ""), ("malformed", ""), ("rejected", "amount_not_positive")];
+    let expected = [
+        ("conflict", "order_conflict"),
+        ("malformed", ""),
+        ("malformed", ""),
+        ("rejected", "amount_not_positive"),
+    ];
     assert_eq!(told, expected);
     let malformed: Vec<(&Value, &Value)> = failed
         .iter()
@@ -111,7 +117,8 @@ fn produce_takes_avro_containers() {
     let first = with(&award("u1_rain_1_cash_1"), json!({"app": "tv", "ext": {"a": "b"}}));
     let awards = [first.clone(), award("u2_film_1_coupon_1"), with(&first, json!({"amount_minor": 20_001}))];
     files.write("awards.avro", container(&awards));
-    let produce = |file: &str| run(&files, &["produce", "--server", server.api.base(), "-o", "json", "--file", file]);
+    let produce =
+        |file: &str| run(&files, &["produce", "--server", server.api.base(), "-o", "json", "--file", file]);
     assert_eq!(produce("awards.avro").with_code(4).json(), counted(3, [2, 0, 0, 1, 0]));
     // The same awards in JSON are the same payload.
     files.write("awards.ndjson", lines(&awards[..2]));
@@ -125,7 +132,8 @@ fn rain_sends_what_it_prints() {
     let files = Files::new();
     let server = Server::start(&files);
     let rain = |more: &[&str]| {
-        let all = [&["rain", "--awards", "6000", "--seed", "3", "--server", server.api.base()], more].concat();
+        let all =
+            [&["rain", "--awards", "6000", "--seed", "3", "--server", server.api.base()], more].concat();
         run(&files, &all).with_code(0)
     };
     let printed = rain(&["--print"]).stdout;
@@ -141,7 +149,10 @@ fn rain_sends_what_it_prints() {
         .map(|line| serde_json::from_str::<Value>(line).unwrap()["order_no"].as_str().unwrap().to_owned())
         .collect();
     let accepted = counts["accepted"].as_u64().unwrap();
-    assert!(accepted <= orders.len() as u64 && accepted > 5000 && counts["duplicate"].as_u64() > Some(300), "{counts}");
+    assert!(
+        accepted <= orders.len() as u64 && accepted > 5000 && counts["duplicate"].as_u64() > Some(300),
+        "{counts}"
+    );
     // Again: not one more.
     let text = rain(&["--rate", "50000/s"]).stdout;
     assert!(text.contains("awards in"), "{text}");

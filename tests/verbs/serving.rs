@@ -3,13 +3,24 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::node::{Call, Client, Files, Process, Server, award, run, until};
+use crate::node::{CAMPAIGN, Call, Client, Files, Process, Server, TOPOLOGY, award, run, until};
 
 #[test]
 fn the_demo_rains_by_itself() {
     let files = Files::new();
     let data = files.path("demo");
-    let all = ["up", "--demo", "--data-dir", &data, "--listen", "127.0.0.1:0", "--rain-rate", "4000", "--rain-awards", "3000"];
+    let all = [
+        "up",
+        "--demo",
+        "--data-dir",
+        &data,
+        "--listen",
+        "127.0.0.1:0",
+        "--rain-rate",
+        "4000",
+        "--rain-awards",
+        "3000",
+    ];
     let mut process = Process::start(&Call::new(&files, &all));
     let address = process.until_says("http://", "/v1");
     let server = Server { process, api: Client::new(&format!("http://{address}")) };
@@ -22,7 +33,8 @@ fn the_demo_rains_by_itself() {
     let sum: u64 = sum.iter().map(|name| counts[name].as_u64().unwrap()).sum();
     assert_eq!(counts["read"], sum);
     let lanes = server.api.get("/v1/lanes").json();
-    let names: Vec<&str> = lanes.as_array().unwrap().iter().map(|lane| lane["lane"].as_str().unwrap()).collect();
+    let names: Vec<&str> =
+        lanes.as_array().unwrap().iter().map(|lane| lane["lane"].as_str().unwrap()).collect();
     assert_eq!(names, ["cash", "coupon", "other"]);
     until("cash is credited", || {
         let lanes = server.api.get("/v1/lanes").json();
@@ -61,11 +73,15 @@ fn the_downstream_remembers_what_it_gave() {
     assert_eq!(grant(&api, &item(1, 5), Some(key)), (200, result("credited")));
     assert_eq!(grant(&api, &item(1, 5), Some(key)), (200, result("duplicate")));
     let (status, batch) = grant(&api, &json!({"items": [item(1, 5), item(2, 5)]}), None);
-    let words: Vec<&str> = batch["items"].as_array().unwrap().iter().map(|one| one["result"].as_str().unwrap()).collect();
+    let words: Vec<&str> =
+        batch["items"].as_array().unwrap().iter().map(|one| one["result"].as_str().unwrap()).collect();
     assert_eq!((status, words), (200, vec!["duplicate", "credited"]));
     assert_eq!(grant(&api, &item(1, 5), Some("another")).0, 400);
     let query = |api: &Client, key: &str| api.get(&format!("/query?key={key}")).json()["result"].clone();
-    assert_eq!((query(&api, "n%2Fu2_rain_1_cash_1"), query(&api, "n%2Fx")), (json!("credited"), json!("absent")));
+    assert_eq!(
+        (query(&api, "n%2Fu2_rain_1_cash_1"), query(&api, "n%2Fx")),
+        (json!("credited"), json!("absent"))
+    );
     let counted = |api: &Client| {
         let mut book = api.get("/book").json();
         book.as_object_mut().unwrap().remove("busiest_second").unwrap();
@@ -80,6 +96,39 @@ fn the_downstream_remembers_what_it_gave() {
     assert_eq!(counted(&api)["payload_mismatches"], 1);
     process.terminate();
     process.ended().with_code(0);
+}
+
+/// Lanes over HTTP, in batches and one by one, give each order once.
+#[test]
+fn lanes_use_a_downstream_over_http() {
+    let outside = Files::new();
+    let all = ["downstream", "--listen", "127.0.0.1:0", "--profile", "steady"];
+    let mut mall = Process::start(&Call::new(&outside, &all));
+    let base = format!("http://{}", mall.until_says("http://", ""));
+    let kind = |mode: &str| {
+        format!("http: {{url: \"{base}/grant\", query_url: \"{base}/query\", mode: {mode}, key_life: 24h}}")
+    };
+    let topology = TOPOLOGY
+        .replace("simulated: {profile: steady, seed: 7}", &kind("batch"))
+        .replace("embedded: {}", &kind("single"));
+    let files = Files::with(&topology, CAMPAIGN);
+    let server = Server::start(&files);
+    let awards =
+        (0..40).flat_map(|user| ["rain", "film"].map(|scene| award(&format!("u{user}_{scene}_1_x_1"))));
+    let awards: Vec<Value> = awards.collect();
+    assert_eq!(server.api.decide(&json!(awards)).json()["counts"]["accepted"], 80);
+    server.until_credited(&["cash", "coupon"]);
+    let lanes = server.api.get("/v1/lanes").json();
+    for lane in [&lanes[0], &lanes[1]] {
+        assert_eq!(
+            (&lane["credited"], &lane["reported"], &lane["unknown"]),
+            (&json!(40), &json!(0), &json!(0))
+        );
+    }
+    server.stop();
+    let book = Client::new(&base).get("/book").json();
+    assert_eq!((&book["effects"], &book["double_effects"]), (&json!(80), &json!(0)), "{book}");
+    assert_eq!(book["payload_mismatches"], 0);
 }
 
 #[test]
@@ -102,8 +151,8 @@ fn check_audits_a_folder_that_nobody_holds() {
 #[test]
 fn a_benchmark_prints_one_object() {
     let files = Files::new();
-    let bench = run(&files, &["bench", "codec", "--events", "20000", "-o", "json"]).with_code(0).json();
-    assert_eq!((&bench["name"], &bench["events"]), (&json!("codec"), &json!(20_000)));
+    let bench = run(&files, &["bench", "codec", "--events", "1000000", "-o", "json"]).with_code(0).json();
+    assert_eq!((&bench["name"], &bench["events"]), (&json!("codec"), &json!(1_000_000)));
     for field in ["wall_s", "cpu_s", "events_per_s", "cpu_s_per_million", "peak_rss_mb"] {
         assert!(bench[field].as_f64().is_some_and(|value| value > 0.0), "{field}: {bench}");
     }

@@ -2,4 +2,7 @@
 
 mod agrees;
 mod planted;
+mod planted_intake;
+mod planted_sinks;
+mod planted_stores;
 mod world;

@@ -19,7 +19,9 @@ use hongbao_engine::store::{Applied, Rows, Store};
 use hongbao_schemas::award::AwardBuf;
 use hongbao_schemas::control::{Control, ControlKey, ControlKind};
 use hongbao_schemas::ext::ExtBuf;
-use hongbao_schemas::journal::{CreditFact, CreditStage, Fact, Opened, RangesBuf, SeqRange};
+use hongbao_schemas::journal::{
+    Accepted, Conflict, CreditFact, CreditStage, Fact, Opened, RangesBuf, Rejected, SeqRange, SettingsChanged,
+};
 use hongbao_schemas::order::Order;
 
 /// Act ids `a` and `a_1` are of this partition of two, `d` is of the other.
@@ -234,7 +236,7 @@ impl World {
     }
 
     /// Replaces a fact that `is_it` by what `change` makes of it.
-    pub fn change(&self, is_it: impl Fn(&Fact<'_>) -> bool, change: impl Fn(&mut Fact<'_>)) {
+    fn change(&self, is_it: impl Fn(&Fact<'_>) -> bool, change: impl Fn(&mut Fact<'_>)) {
         let (_, end) = self.log.range(HOME, JOURNAL).unwrap();
         for offset in 0..end {
             let bytes = self.record(JOURNAL, offset);
@@ -250,6 +252,65 @@ impl World {
         panic!("there is no such fact");
     }
 
+    /// Changes the acceptance of an award.
+    pub fn change_accepted(&self, award: i64, change: impl Fn(&mut Accepted<'_>)) {
+        let is_it = |fact: &Fact<'_>| matches!(fact, Fact::Accepted(fact) if fact.award_offset == award);
+        self.change(is_it, |fact| {
+            if let Fact::Accepted(fact) = fact {
+                change(fact);
+            }
+        });
+    }
+
+    /// Changes the first conflict.
+    pub fn change_conflict(&self, change: impl Fn(&mut Conflict<'_>)) {
+        self.change(
+            |fact| matches!(fact, Fact::Conflict(_)),
+            |fact| {
+                if let Fact::Conflict(fact) = fact {
+                    change(fact);
+                }
+            },
+        );
+    }
+
+    /// Changes the first refusal by intake.
+    pub fn change_rejected(&self, change: impl Fn(&mut Rejected<'_>)) {
+        self.change(
+            |fact| matches!(fact, Fact::Rejected(_)),
+            |fact| {
+                if let Fact::Rejected(fact) = fact {
+                    change(fact);
+                }
+            },
+        );
+    }
+
+    /// Changes the first settings.
+    pub fn change_settings(&self, change: impl Fn(&mut SettingsChanged<'_>)) {
+        self.change(
+            |fact| matches!(fact, Fact::SettingsChanged(_)),
+            |fact| {
+                if let Fact::SettingsChanged(fact) = fact {
+                    change(fact);
+                }
+            },
+        );
+    }
+
+    /// Changes a row of intake's store, which is there.
+    pub fn change_intake_row(&mut self, key: &[u8], place: usize, by: u8) {
+        let row = self.intake_rows.get_mut(key).unwrap();
+        row[place] = row[place].wrapping_add(by);
+    }
+
+    /// Changes a row of the ledger's store, which is there.
+    pub fn change_ledger_row(&mut self, key: &[u8], place: usize, by: u8) {
+        let row = self.ledger_rows.get_mut(key).unwrap();
+        row[place] = row[place].wrapping_add(by);
+    }
+
+    /// Appends a posting.
     pub fn post(&self, ledger: &str, record: &[u8]) {
         let (_, book) = self.books.iter().find(|(name, _)| *name == ledger).unwrap();
         append(book, "book", Envelope::PRODUCER, &[record.to_vec()]);

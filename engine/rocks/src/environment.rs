@@ -22,7 +22,7 @@ const FILTER_BITS: f64 = 12.0;
 
 /// Files on level 0 at which merging begins. One more costs a look-up one filter; merging seldom
 /// saves rewriting, which is what a store of random keys costs most.
-const MERGE_AT_FILES: i32 = 12;
+const MERGE_AT_FILES: i32 = 32;
 
 /// Runs of similar size are merged together, so that a row is rewritten once per size class: a third
 /// of what merging level by level takes. The whole store is merged into one when overwritten and
@@ -87,10 +87,10 @@ impl RocksEnv {
         self.options.clone()
     }
 
-    /// Options of the files of a commit. They are merged soon, so compressing them does not pay.
+    /// Options of the files of a commit, which are not compressed.
     pub(crate) fn commit_files(&self) -> Options {
         let mut options = self.options.clone();
-        options.set_compression_type(DBCompressionType::None);
+        options.set_bottommost_compression_type(DBCompressionType::None);
         options
     }
 }
@@ -107,7 +107,9 @@ fn set_table(options: &mut Options, cache: &Cache) {
     table.set_cache_index_and_filter_blocks_with_high_priority(true);
     table.set_format_version(6);
     options.set_block_based_table_factory(&table);
-    options.set_compression_type(DBCompressionType::Lz4);
+    // Rows that will be merged again are not compressed: it would take a sixth of a commit's cost.
+    options.set_compression_type(DBCompressionType::None);
+    options.set_bottommost_compression_type(DBCompressionType::Lz4);
 }
 
 /// Merging as seldom as look-ups bear.

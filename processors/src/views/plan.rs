@@ -151,7 +151,11 @@ impl Plan {
     ) -> Result<(), StoreError> {
         let recent = state.lanes.of(at).and_then(|lane| lane.recent.get(at.seq()));
         match recent {
-            Some(order) if !credited || state.users.is_current(order.slot, order.generation) => Ok(()),
+            Some(_) if !credited => Ok(()),
+            Some(order) if state.users.is_current(order.slot, order.generation) => {
+                self.touched ^= state.users.touch_row(order.slot);
+                Ok(())
+            }
             _ => self.find_old_order(state, known, at, credited),
         }
     }

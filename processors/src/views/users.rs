@@ -141,11 +141,14 @@ impl Users {
     /// nothing waits, so that many are under way at a time. The result means nothing.
     pub(super) fn touch(&self, hashes: &[u64]) -> u64 {
         let guesses = hashes.iter().fold(0, |seen, hash| seen ^ self.index.first_guess(*hash).unwrap_or(0));
-        let row = |slot: Slot| {
-            self.slots.get(slot).map_or(0, |cached| cached.row.version ^ u64::from(cached.generation))
-        };
-        let rows = hashes.iter().filter_map(|hash| self.index.first_guess(*hash)).map(row);
-        rows.fold(u64::from(guesses), |seen, row| seen ^ row)
+        let slots = hashes.iter().filter_map(|hash| self.index.first_guess(*hash));
+        slots.fold(u64::from(guesses), |seen, slot| seen ^ self.touch_row(slot))
+    }
+
+    /// Does the same for a row.
+    #[inline]
+    pub(super) fn touch_row(&self, slot: Slot) -> u64 {
+        self.slots.get(slot).map_or(0, |cached| cached.row.version ^ u64::from(cached.generation))
     }
 
     /// The slot of a person, whose id has this hash. If the row is in the store and not here, the

@@ -73,12 +73,6 @@ impl Facts {
         self.gathered.is_empty() && self.records.is_empty()
     }
 
-    /// Whether records wait that an append has refused.
-    #[must_use]
-    pub fn is_stuck(&self) -> bool {
-        !self.records.is_empty()
-    }
-
     /// Writes what was gathered as records behind those that wait already, and returns them all.
     pub fn records(&mut self, lane: &str, at_ms: i64) -> &RecordBuf {
         for ((_, reason), mut gathered) in std::mem::take(&mut self.gathered) {

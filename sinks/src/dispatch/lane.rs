@@ -97,7 +97,7 @@ impl Lane {
     /// Counts the orders that could be intended now.
     pub fn count_backlog(&mut self, held_orders_max: usize, now: Duration) {
         let takes_fresh = self.fresh_room(held_orders_max) > 0;
-        let waiting = self.tracks.iter().filter(|track| track.may_plan()).map(|track| {
+        let waiting = self.tracks.iter().filter(|track| track.is_running()).map(|track| {
             let fresh = if takes_fresh { track.ready.len() } else { 0 };
             (fresh + track.held.due_sends(now, DUE_COUNTED_MAX)) as u64
         });

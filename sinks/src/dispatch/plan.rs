@@ -100,7 +100,7 @@ impl Dispatcher {
             let track = self.lanes[index].cursor % tracks;
             self.lanes[index].cursor = track + 1;
             idle += 1;
-            if !self.lanes[index].tracks[track].may_plan() {
+            if !self.lanes[index].tracks[track].is_running() {
                 continue;
             }
             let (parts, is_held) = self.gather(index, track, &budget, now);

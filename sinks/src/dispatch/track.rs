@@ -96,12 +96,6 @@ impl Track {
         matches!(self.phase, Phase::Halted(_))
     }
 
-    /// Whether new intents can be written.
-    #[must_use]
-    pub fn may_plan(&self) -> bool {
-        self.is_running() && !self.facts.is_stuck()
-    }
-
     /// Stops it for good. What it had under way is unresolved for whoever opens next.
     pub fn halt(&mut self, lane: &str, reason: String) {
         if !self.is_halted() {

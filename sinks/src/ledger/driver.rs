@@ -9,6 +9,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use hongbao_engine::commit::Committer;
 use hongbao_engine::log::{Log, LogError, Position};
+use hongbao_engine::panics;
 use hongbao_engine::partition::{Partition, partition_of};
 use hongbao_engine::store::Store;
 use hongbao_schemas::order::Order;
@@ -57,7 +58,7 @@ pub struct LedgerStatus {
 }
 
 impl LedgerStatus {
-    /// Orders credited since the start.
+    /// Orders credited since the start, those whose answer waits for the book included.
     #[must_use]
     pub fn credited(&self) -> u64 {
         self.credited.load(Ordering::Relaxed)
@@ -236,7 +237,8 @@ struct Worker {
 
 impl Worker {
     fn run(mut self) {
-        if let Err(error) = self.work().and_then(|()| self.finish()) {
+        let worked = panics::catch(|| self.work().and_then(|()| self.finish()));
+        if let Err(error) = worked.unwrap_or_else(|text| Err(LedgerError::Panicked(text))) {
             tracing::error!(%error, "the ledger has stopped");
             self.fail(&error);
         }
@@ -288,43 +290,51 @@ impl Worker {
                 (*ticket, partition_of(act_id.as_bytes(), partitions))
             }
         };
-        let Some(shard) = self.shards.get_mut(usize::from(partition.0)) else {
+        let index = usize::from(partition.0);
+        let Some(shard) = self.shards.get_mut(index) else {
             let what = "an order of a partition that the ledger does not have".to_owned();
             return Err(LedgerError::Book { partition: partition.0, offset: 0, what });
         };
         let result = match job {
             Job::Credit(_, batch) => {
                 let outcomes = shard.credit(&batch)?;
-                while let Err(error) = shard.append() {
-                    match error {
-                        LedgerError::Log(LogError::Full(_)) if !self.stopping.load(Ordering::Acquire) => {
-                            std::thread::park_timeout(FULL_WAIT);
-                        }
-                        error => return Err(error),
-                    }
-                }
+                self.append(index)?;
                 self.teller.status.count(&outcomes, batch.len());
                 Completed::Sent { outcomes, pause: None }
             }
             Job::Ask(_, record) => Completed::Asked { told: shard.ask(&record)?, pause: None },
         };
-        let position = shard.position();
+        let position = self.shards[index].position();
         Ok(Waiting { partition, position, completion: Completion { ticket, result } })
     }
 
-    fn tell_durable(&mut self) -> Result<usize, LedgerError> {
-        let mut told = 0;
-        let mut kept = VecDeque::with_capacity(self.waiting.len());
-        for waiting in std::mem::take(&mut self.waiting) {
-            let shard = &self.shards[usize::from(waiting.partition.0)];
-            if shard.is_durable(waiting.position)? {
-                self.teller.tell(waiting.completion);
-                told += 1;
-            } else {
-                kept.push_back(waiting);
+    /// Appends what a shard has decided. While there is no space, what was decided before is still
+    /// answered; nothing is committed then.
+    fn append(&mut self, index: usize) -> Result<(), LedgerError> {
+        loop {
+            let seen = self.log.progress().version();
+            match self.shards[index].append() {
+                Err(LedgerError::Log(LogError::Full(_))) if !self.stopping.load(Ordering::Acquire) => {
+                    self.tell_durable()?;
+                    self.log.progress().wait(seen, FULL_WAIT);
+                }
+                appended => return appended,
             }
         }
-        self.waiting = kept;
+    }
+
+    /// An answer stays in `waiting` until it is given, so that a failure in between loses none.
+    fn tell_durable(&mut self) -> Result<usize, LedgerError> {
+        let mut told = 0;
+        for _ in 0..self.waiting.len() {
+            let Some(first) = self.waiting.front() else { break };
+            if !self.shards[usize::from(first.partition.0)].is_durable(first.position)? {
+                self.waiting.rotate_left(1);
+            } else if let Some(durable) = self.waiting.pop_front() {
+                self.teller.tell(durable.completion);
+                told += 1;
+            }
+        }
         if told > 0 {
             (self.teller.wake)();
         }
@@ -361,6 +371,7 @@ impl Worker {
             };
             self.teller.tell(Completion { ticket: waiting.completion.ticket, result });
         }
+        (self.teller.wake)();
         while let Ok(job) = self.jobs.recv() {
             let (ticket, result) = match job {
                 // The job that failed is not among these, and none of these was begun.

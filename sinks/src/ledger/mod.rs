@@ -12,6 +12,8 @@
 mod accounts;
 mod driver;
 mod shard;
+#[cfg(test)]
+mod tests;
 
 use hongbao_engine::commit::CommitError;
 use hongbao_engine::log::LogError;
@@ -43,6 +45,9 @@ pub enum LedgerError {
         /// What was found.
         what: String,
     },
+    /// Deciding panicked.
+    #[error("the ledger: {0}")]
+    Panicked(String),
     /// The system refused a thread.
     #[error("cannot start the ledger: {0}")]
     Thread(String),

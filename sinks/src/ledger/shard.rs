@@ -1,5 +1,6 @@
 //! One partition of the ledger: decides, appends to the book, commits. No threads, no clock.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use hongbao_engine::commit::{CommitHandle, CommitJob, Committer};
@@ -21,11 +22,15 @@ pub const BOOK_TOPIC: &str = "book";
 pub const ORDER_KIND: [u8; 2] = *b"od";
 
 const REPLAY_BYTES: usize = 1 << 20;
+/// Postings are appended in groups of about this size, so that a batch of large orders fits the
+/// smallest segment that a topology allows. They need not become durable together.
+const GROUP_BYTES_MAX: usize = 4 << 20;
 
 /// When a shard commits and how much it keeps.
 #[derive(Clone, Copy, Debug)]
 pub struct LedgerLimits {
-    /// Postings between two commits; bounds what a restart reads again.
+    /// Postings after which a commit begins. A ledger that has four times as many waiting decides
+    /// nothing until a commit ends, which bounds memory and what a restart reads again (I29).
     pub commit_postings: u64,
     /// Order numbers kept in memory.
     pub window_keys_max: usize,
@@ -53,7 +58,9 @@ pub struct Shard {
     limits: LedgerLimits,
     orders: SeenIndex,
     accounts: Accounts,
-    postings: RecordBuf,
+    /// Groups decided and not yet appended, in order.
+    postings: VecDeque<RecordBuf>,
+    spare: RecordBuf,
     /// End of the book, what was appended and may not be durable included.
     book_end: Offset,
     last_record_crc: u32,
@@ -76,7 +83,8 @@ impl Shard {
             partition,
             orders: SeenIndex::open(ORDER_KIND, seen, Arc::clone(&store))?,
             accounts: Accounts::default(),
-            postings: RecordBuf::new(),
+            postings: VecDeque::new(),
+            spare: RecordBuf::new(),
             book_end: applied.offset,
             last_record_crc: applied.last_record_crc,
             position: log.durable(partition)?,
@@ -124,13 +132,34 @@ impl Shard {
             for (offset, record) in batch.frames().flat_map(|frame| frame.records()) {
                 let order =
                     Order::decode(record).map_err(|error| self.book_error(offset, error.to_string()))?;
+                if order.amount_minor <= 0 {
+                    return Err(self.book_error(offset, "is a posting without an amount"));
+                }
                 self.orders.insert(order.order_no.as_bytes(), order_value(record));
                 self.accounts.post(order.act_id, order.asset, order.amount_minor);
                 self.book_end = offset + 1;
                 self.last_record_crc = hongbao_engine::records::crc(record);
             }
+            if self.uncommitted() >= self.limits.commit_postings.max(1) {
+                self.commit_replayed()?;
+            }
         }
         Ok(())
+    }
+
+    /// Commits on this thread, so that a long book can be folded in bounded memory (I29). What was
+    /// read is durable (I25).
+    fn commit_replayed(&mut self) -> Result<(), LedgerError> {
+        let [accounts, issued] = self.accounts.freeze().into_rows(&*self.store)?;
+        let rows = [accounts, issued, self.orders.freeze().into_rows()];
+        self.store.commit(&rows, self.applied())?;
+        self.orders.committed();
+        self.committed_to = self.book_end;
+        Ok(())
+    }
+
+    fn applied(&self) -> Applied {
+        Applied { offset: self.book_end, last_record_crc: self.last_record_crc }
     }
 
     /// Decides about a batch. What is new waits for [`Self::append`], which must succeed before the
@@ -167,28 +196,40 @@ impl Shard {
             None => {
                 self.orders.insert(order.order_no.as_bytes(), value);
                 self.accounts.post(order.act_id, order.asset, order.amount_minor);
-                self.postings.push(record);
+                self.post(record);
                 Ok(Outcome::Credited)
             }
         }
     }
 
-    /// Appends the postings of the last batch to the book. Nothing happened on
-    /// [`LogError::Full`]: call it again when there is space.
-    pub fn append(&mut self) -> Result<(), LedgerError> {
-        let Some(last) = self.postings.len().checked_sub(1).and_then(|last| self.postings.get(last)) else {
-            return Ok(());
-        };
-        let crc = hongbao_engine::records::crc(last);
-        let frame = Frame { topic: BOOK_TOPIC, envelope: Envelope::PRODUCER, records: &self.postings };
-        let appended = self.log.append(self.partition, &[frame])?;
-        if appended.first_offsets.first() != Some(&self.book_end) {
-            return Err(self.book_error(self.book_end, "somebody else writes to the book"));
+    fn post(&mut self, record: &[u8]) {
+        let fits = |group: &&mut RecordBuf| group.byte_len() + record.len() <= GROUP_BYTES_MAX;
+        if let Some(group) = self.postings.back_mut().filter(fits) {
+            return group.push(record);
         }
-        self.last_record_crc = crc;
-        self.book_end += self.postings.len() as u64;
-        self.position = appended.position;
-        self.postings.clear();
+        let mut group = std::mem::take(&mut self.spare);
+        group.push(record);
+        self.postings.push_back(group);
+    }
+
+    /// Appends the postings of the last batch to the book. On [`LogError::Full`] what was not
+    /// appended is kept: call it again when there is space. After any other error the shard must
+    /// not be used again: what it remembers as credited may not be in the book.
+    pub fn append(&mut self) -> Result<(), LedgerError> {
+        while let Some(group) = self.postings.front() {
+            let Some(last) = group.len().checked_sub(1).and_then(|last| group.get(last)) else { break };
+            let crc = hongbao_engine::records::crc(last);
+            let frame = Frame { topic: BOOK_TOPIC, envelope: Envelope::PRODUCER, records: group };
+            let appended = self.log.append(self.partition, &[frame])?;
+            if appended.first_offsets.first() != Some(&self.book_end) {
+                return Err(self.book_error(self.book_end, "somebody else writes to the book"));
+            }
+            self.last_record_crc = crc;
+            self.book_end += group.len() as u64;
+            self.position = appended.position;
+            self.spare = self.postings.pop_front().unwrap_or_default();
+            self.spare.clear();
+        }
         Ok(())
     }
 
@@ -226,9 +267,11 @@ impl Shard {
             self.orders.committed();
             self.commit = None;
         }
-        let due = self.uncommitted() >= if now { 1 } else { self.limits.commit_postings };
+        let due = self.uncommitted() >= if now { 1 } else { self.limits.commit_postings.max(1) };
+        // What is decided and not appended must not get into the store (I6).
         if self.commit.is_none()
             && due
+            && self.postings.is_empty()
             && let Some(place) = committer.try_reserve()
         {
             let orders = self.orders.freeze();
@@ -243,7 +286,7 @@ impl Shard {
                     Ok(vec![accounts, issued, orders.into_rows()])
                 }),
                 task_rows: Rows::new(),
-                applied: Applied { offset: self.book_end, last_record_crc: self.last_record_crc },
+                applied: self.applied(),
             }));
         }
         Ok(self.commit.is_some())
@@ -251,7 +294,7 @@ impl Shard {
 
     /// Whether so much waits for a commit that new batches should wait too (I29).
     pub fn is_full(&self) -> bool {
-        self.commit.is_some() && self.uncommitted() >= 4 * self.limits.commit_postings
+        self.uncommitted() >= self.limits.commit_postings.max(1).saturating_mul(4)
     }
 
     /// Memory held by what is not committed.

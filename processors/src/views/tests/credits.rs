@@ -121,8 +121,8 @@ fn a_backlog_is_credited_from_the_store() {
     }
     for first in [1501, 1001, 501, 1_u64] {
         journal.credit(Started, "cash", &[(first, 500)], 0, "");
-        journal.credit(Credited, "cash", &[(first + 100, 400)], 0, "");
         journal.credit(Refused, "cash", &[(first, 100)], 0, "closed");
+        journal.credit(Credited, "cash", &[(first + 100, 400)], 0, "");
         journal.credit(Credited, "coupon", &[(1 + first / 2, 250)], 0, "");
         rig.apply_all(&journal.records);
         rig.commit();

@@ -9,3 +9,4 @@ mod random;
 mod reading;
 mod rig;
 mod stories;
+mod tasks;

@@ -145,6 +145,8 @@ fn items_and_entries_come_in_pages() {
         assert_eq!(rig.reader.wallet(act_id, Some(cursor)), Err(ReadError::BadCursor), "{act_id} {cursor}");
     }
     assert_eq!(rig.reader.entries("v", 1, Some(&entry_cursor)), Err(ReadError::BadCursor));
+    let to_money = entry_cursor.replace('e', "i");
+    assert_eq!(rig.reader.wallet("u", Some(&to_money)), Err(ReadError::BadCursor), "no item is there");
     assert_eq!(rig.reader.entries("u", 0, None).unwrap().entries.len(), 1, "at least one");
 }
 

@@ -41,8 +41,7 @@ fn an_outage_pauses_the_lane_and_counts_no_attempt() {
 fn an_outage_of_refused_connections_leaves_nothing_unknown() {
     let world = World::new(&["cash"], 1);
     world.orders("cash", 0, 100);
-    let (bank, script) =
-        Scripted::new(&world, Capabilities { key_life: KeyLife::None, ..ABLE });
+    let (bank, script) = Scripted::new(&world, Capabilities { key_life: KeyLife::None, ..ABLE });
     script.lock().by =
         Some(Box::new(|_| (Outcomes::All(Outcome::NotSent("connection refused".into())), None)));
     let mut dispatcher = world.open(bank);

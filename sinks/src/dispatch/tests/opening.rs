@@ -252,3 +252,28 @@ fn a_drained_dispatcher_leaves_nothing_open() {
     assert_eq!(sent, credited);
     assert!(sent > 0 && sent < 15_000, "{sent}");
 }
+
+#[test]
+fn draining_is_over_when_the_outcomes_are_durable() {
+    let clock = std::sync::Arc::new(super::kit::TestClock::default());
+    let log = hongbao_engine::memory::log::MemoryLog::manual(1, clock.clone());
+    let world = World::over(log.into(), clock, &["cash"]);
+    world.orders("cash", 0, 3);
+    let (bank, script) = Scripted::new(&world, ABLE);
+    let mut dispatcher = world.open(bank);
+    // The Opened, then the intent.
+    for _ in 0..2 {
+        world.run(&mut dispatcher, 5);
+        world.log.sync();
+    }
+    script.lock().is_silent = true;
+    world.run(&mut dispatcher, 5);
+    assert_eq!(script.lock().sent.len(), 1);
+    dispatcher.drain();
+    assert!(!world.run(&mut dispatcher, 50), "an answer is awaited");
+    script.lock().is_silent = false;
+    assert!(!world.run(&mut dispatcher, 50), "it is not durable");
+    world.log.sync();
+    assert!(world.run(&mut dispatcher, 50));
+    assert_eq!(world.stories(0, "cash"), ["sC", "sC", "sC"]);
+}

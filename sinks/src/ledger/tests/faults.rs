@@ -1,0 +1,275 @@
+//! Logs and stores that fail under the driver: every ticket completes once, with what is certain
+//! and no more (I10), and a ledger that has failed writes nothing any more.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use hongbao_engine::log::{Appended, LogError, Position};
+use hongbao_engine::progress::Progress;
+use hongbao_engine::records::{Frame, Offset};
+use hongbao_engine::store::{Applied, Rows as StoreRows, StoreError, Visit};
+
+use super::driving::{Driven, sent, stores, told, wait_until};
+use super::*;
+use crate::downstream::{Completed, Downstream, Outcome, Ticket, Told};
+
+/// A log that counts refusals, and panics or fails after an append when told to.
+struct ScriptedLog {
+    inner: Arc<MemoryLog>,
+    full: AtomicU64,
+    panics: AtomicBool,
+    fails_after: AtomicBool,
+}
+
+impl ScriptedLog {
+    fn over(inner: &Arc<MemoryLog>) -> Arc<Self> {
+        let (panics, fails_after) = (AtomicBool::new(false), AtomicBool::new(false));
+        Arc::new(Self { inner: inner.clone(), full: AtomicU64::new(0), panics, fails_after })
+    }
+
+    fn wait_until_full(&self) {
+        let before = self.full.load(Ordering::SeqCst);
+        wait_until(|| self.full.load(Ordering::SeqCst) > before);
+    }
+}
+
+impl Log for ScriptedLog {
+    fn partitions(&self) -> u16 {
+        self.inner.partitions()
+    }
+
+    fn append(&self, partition: Partition, group: &[Frame<'_>]) -> Result<Appended, LogError> {
+        assert!(!self.panics.load(Ordering::SeqCst), "told to panic");
+        let appended = self.inner.append(partition, group);
+        if matches!(appended, Err(LogError::Full(_))) {
+            self.full.fetch_add(1, Ordering::SeqCst);
+        }
+        if self.fails_after.load(Ordering::SeqCst) {
+            return Err(LogError::Failed("told to".to_owned()));
+        }
+        appended
+    }
+
+    fn durable(&self, partition: Partition) -> Result<Position, LogError> {
+        self.inner.durable(partition)
+    }
+
+    fn range(&self, partition: Partition, topic: &str) -> Result<(Offset, Offset), LogError> {
+        self.inner.range(partition, topic)
+    }
+
+    fn read(
+        &self,
+        partition: Partition,
+        topic: &str,
+        from: Offset,
+        max_bytes: usize,
+        out: &mut ReadBatch,
+    ) -> Result<(), LogError> {
+        self.inner.read(partition, topic, from, max_bytes, out)
+    }
+
+    fn trim(&self, partition: Partition, floors: &[(&str, Offset)]) -> Result<(), LogError> {
+        self.inner.trim(partition, floors)
+    }
+
+    fn progress(&self) -> &Progress {
+        self.inner.progress()
+    }
+}
+
+/// A store whose commits fail.
+struct BrokenStore(Arc<MemoryStore>);
+
+impl Store for BrokenStore {
+    fn applied(&self) -> Result<Applied, StoreError> {
+        self.0.applied()
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.0.get(key)
+    }
+
+    fn multi_get(&self, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+        self.0.multi_get(keys)
+    }
+
+    fn scan(&self, from: &[u8], to: &[u8], visit: &mut Visit<'_>) -> Result<(), StoreError> {
+        self.0.scan(from, to, visit)
+    }
+
+    fn commit(&self, _: &[StoreRows], _: Applied) -> Result<(), StoreError> {
+        Err(StoreError::Failed("told to".to_owned()))
+    }
+}
+
+fn unknown() -> Completed {
+    sent(Outcome::Unknown("ledger_failed".into()))
+}
+
+fn not_sent() -> Completed {
+    sent(Outcome::NotSent("ledger_failed".into()))
+}
+
+fn no_answer() -> Completed {
+    told(Told::Unknown("ledger_failed".into()))
+}
+
+/// A ledger that has stopped answers whatever comes, and a drop does not hang.
+fn check_stopped(mut driven: Driven) {
+    assert!(driven.ledger.status().halted().is_some());
+    driven.submit(1_000, P0, &[cash(1_000, 5)]);
+    driven.ledger.ask(Ticket(1_001), cash(1, 5).into());
+    let expected = BTreeMap::from([(1_000, not_sent()), (1_001, no_answer())]);
+    assert_eq!(driven.completed(2), expected);
+    drop(driven);
+}
+
+#[test]
+fn a_full_log_holds_up_only_what_does_not_fit() {
+    let memory = manual_log(1);
+    let log = ScriptedLog::over(&memory);
+    let (kept, ports) = stores(1);
+    let mut driven = Driven::open(log.clone(), ports, small());
+    driven.submit(1, P0, &[cash(1, 5)]);
+    driven.wait_until_credited(1);
+    memory.set_bytes_max(0);
+    driven.submit(2, P0, &[cash(2, 5), cash(1, 5)]);
+    driven.submit(3, P0, &[cash(3, 5)]);
+    log.wait_until_full();
+    memory.sync();
+    assert_eq!(driven.completed(1), BTreeMap::from([(1, sent(Outcome::Credited))]), "it is in the book");
+    log.wait_until_full();
+    assert!(driven.nothing_completed());
+    assert_eq!(driven.ledger.status().halted(), None, "a full log is not a failed one");
+
+    memory.set_bytes_max(usize::MAX);
+    driven.wait_until_credited(3);
+    assert!(driven.nothing_completed());
+    memory.sync();
+    assert_eq!(driven.completed(2).remove(&3), Some(sent(Outcome::Credited)));
+    drop(driven);
+    assert_eq!(check_store(&memory, P0, &kept[0]), 3);
+}
+
+#[test]
+fn a_drop_while_the_log_is_full_ends_and_credits_nothing() {
+    let memory = durable_log(1);
+    let log = ScriptedLog::over(&memory);
+    let (kept, ports) = stores(1);
+    let mut driven = Driven::open(log.clone(), ports.clone(), small());
+    driven.submit(1, P0, &[cash(1, 5)]);
+    driven.completed(1);
+    memory.set_bytes_max(0);
+    driven.submit(2, P0, &[cash(2, 5)]);
+    driven.submit(3, P0, &[cash(3, 5)]);
+    log.wait_until_full();
+    drop(driven);
+    assert_eq!(book(&memory), [cash(1, 5)]);
+
+    memory.set_bytes_max(usize::MAX);
+    let mut driven = Driven::open(memory.clone(), ports, small());
+    driven.submit(2, P0, &[cash(2, 5)]);
+    assert_eq!(driven.completed(1), BTreeMap::from([(2, sent(Outcome::Credited))]));
+    drop(driven);
+    assert_eq!(check_store(&memory, P0, &kept[0]), 2);
+}
+
+#[test]
+fn when_the_log_fails_what_was_decided_is_unknown_and_the_rest_not_sent() {
+    let memory = manual_log(2);
+    let log = ScriptedLog::over(&memory);
+    let mut driven = Driven::open(log.clone(), stores(2).1, small());
+    // Of both partitions, so that the one that works loses nothing either.
+    driven.submit(1, Partition(1), &[cash(1, 5)]);
+    driven.submit(2, P0, &[cash(2, 5)]);
+    driven.submit(3, Partition(1), &[cash(3, 5)]);
+    driven.wait_until_credited(3);
+    driven.ledger.ask(Ticket(4), cash(2, 5).into());
+    memory.set_bytes_max(0);
+    driven.submit(5, P0, &[cash(5, 5)]);
+    driven.submit(6, P0, &[cash(6, 5)]);
+    driven.submit(7, Partition(1), &[cash(7, 5)]);
+    driven.ledger.ask(Ticket(8), cash(2, 5).into());
+    log.wait_until_full();
+    assert!(driven.nothing_completed());
+    memory.fail(P0, "the device is gone");
+    let expected = BTreeMap::from([
+        (1, unknown()),
+        (2, unknown()),
+        (3, unknown()),
+        (4, no_answer()),
+        (5, unknown()),
+        (6, not_sent()),
+        (7, not_sent()),
+        (8, no_answer()),
+    ]);
+    assert_eq!(driven.completed(8), expected);
+    check_stopped(driven);
+}
+
+#[test]
+fn a_log_that_fails_while_answers_wait_loses_none_of_them() {
+    let memory = manual_log(3);
+    let mut driven = Driven::open(memory.clone(), stores(3).1, small());
+    for n in 0..9 {
+        driven.submit(n, Partition((n % 3) as u16), &[cash(n, 5)]);
+    }
+    driven.wait_until_credited(9);
+    memory.fail(Partition(1), "the device is gone");
+    let done = driven.completed(9);
+    assert!(done.values().all(|result| *result == unknown()), "{done:?}");
+    check_stopped(driven);
+}
+
+#[test]
+fn an_append_without_an_answer_is_settled_by_the_next_start() {
+    for (panics, credited) in [(false, true), (true, false)] {
+        let memory = durable_log(1);
+        let log = ScriptedLog::over(&memory);
+        let (kept, ports) = stores(1);
+        let mut driven = Driven::open(log.clone(), ports.clone(), small());
+        driven.submit(1, P0, &[cash(1, 5)]);
+        assert_eq!(driven.completed(1), BTreeMap::from([(1, sent(Outcome::Credited))]));
+        log.panics.store(panics, Ordering::SeqCst);
+        log.fails_after.store(!panics, Ordering::SeqCst);
+        driven.submit(2, P0, &[cash(2, 5), cash(4, 5), cash(5, 5)]);
+        assert_eq!(driven.completed(1), BTreeMap::from([(2, unknown())]));
+        check_stopped(driven);
+        assert_eq!(kept[0].applied().unwrap().offset, 0, "a stopped ledger commits nothing");
+
+        let mut driven = Driven::open(memory.clone(), ports, small());
+        driven.ledger.ask(Ticket(1), cash(2, 5).into());
+        let expected = if credited { Told::Credited } else { Told::Absent };
+        assert_eq!(driven.completed(1), BTreeMap::from([(1, told(expected))]));
+        driven.submit(2, P0, &[cash(2, 5), cash(4, 5), cash(5, 5)]);
+        driven.completed(1);
+        drop(driven);
+        assert_eq!(check_store(&memory, P0, &kept[0]), 4);
+    }
+}
+
+#[test]
+fn a_failed_commit_stops_the_ledger_and_the_next_start_has_the_right_balances() {
+    let memory = durable_log(1);
+    let store = Arc::new(MemoryStore::new());
+    let mut driven = Driven::open(memory.clone(), vec![Arc::new(BrokenStore(store.clone()))], small());
+    driven.submit(1, P0, &[cash(1, 5), cash(2, 5), cash(4, 5)]);
+    assert_eq!(driven.completed(1), BTreeMap::from([(1, sent(Outcome::Credited))]), "the book has it");
+    let status = driven.ledger.status();
+    wait_until(|| status.halted().is_some());
+    check_stopped(driven);
+
+    let mut driven = Driven::open(memory.clone(), vec![store.clone()], small());
+    driven.submit(1, P0, &[cash(4, 5), cash(7, 5)]);
+    driven.completed(1);
+    drop(driven);
+    assert_eq!(check_store(&memory, P0, &store), 4);
+}
+
+#[test]
+fn a_batch_of_a_partition_that_is_not_there_stops_the_ledger() {
+    let mut driven = Driven::open(durable_log(1), stores(1).1, small());
+    driven.submit(1, Partition(1), &[cash(1, 5)]);
+    assert_eq!(driven.completed(1), BTreeMap::from([(1, unknown())]));
+    check_stopped(driven);
+}
