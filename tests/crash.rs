@@ -76,7 +76,11 @@ impl Mall {
     }
 
     fn kind(&self) -> String {
-        "simulated: {profile: flaky, seed: 3}".to_owned()
+        let base = self.api.base();
+        format!(
+            "http: {{url: \"{base}/grant\", query_url: \"{base}/query\", key_life: 24h, timeout: 500ms, \
+             batch: {{max_items: 200, max_delay: 2ms}}}}"
+        )
     }
 
     fn book(&self) -> Value {
@@ -219,7 +223,6 @@ fn nothing_is_lost_and_nothing_is_doubled() {
     let (config, data) = (files.path("topology.yaml"), files.path("data"));
     let checked = run(&files, &["check", "--config", &config, "--data-dir", &data]).with_code(0);
     assert!(mall.process.runs(), "the downstream was never killed");
-    let mall = Mall::start(&outside, "steady", &files.path("data/simulated/mall.book"), 1);
     book_agrees("mall", &mall.book(), &lanes["coupon"]);
     let partner = Mall::start(&outside, "steady", &files.path("data/simulated/partner.book"), 1);
     book_agrees("partner", &partner.book(), &lanes["other"]);

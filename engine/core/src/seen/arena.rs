@@ -88,6 +88,12 @@ impl Arena {
         record_at(chunk, place.0 as usize & (CHUNK_BYTES - 1))
     }
 
+    /// Loads the record at `place`.
+    #[inline]
+    pub(super) fn touch(&self, place: Place) -> u32 {
+        self.at(place).map_or(0, |(key, _)| key.len() as u32)
+    }
+
     /// Closes the open chunk and adds all chunks that the store does not hold to `frozen`.
     pub(super) fn freeze(&mut self, frozen: &mut Vec<Chunk>) {
         self.close();

@@ -61,6 +61,12 @@ impl Filter {
         sum
     }
 
+    /// Loads what [`Self::insert`] will read.
+    #[inline]
+    pub(super) fn touch_newest(&self, hash: u64) -> u32 {
+        self.layers.last().map_or(0, |newest| newest.lines.touch(newest.line(hash)))
+    }
+
     /// Whether a key with this hash may have been inserted. `false` is certain.
     #[inline]
     pub(super) fn may_hold(&self, hash: u64) -> bool {

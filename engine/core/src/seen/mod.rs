@@ -20,7 +20,7 @@
 //! they are sorted and committed.
 
 mod arena;
-mod fetched;
+mod batch;
 mod filter;
 mod frozen;
 mod lines;
@@ -41,7 +41,8 @@ use crate::store::{Store, StoreError};
 
 pub use frozen::FrozenSeen;
 
-use fetched::Fetched;
+use arena::RECORD_OVERHEAD_BYTES;
+use batch::{Answer, Batch};
 use filter::Filter;
 use rebuild::Rebuild;
 use window::Window;
@@ -52,6 +53,9 @@ pub type Value = [u8; 16];
 /// The filter's first layer takes so many times the keys of the window: few layers then, which are
 /// what a look-up costs, for an eighth of the window's memory.
 const FILTER_KEYS_PER_WINDOW_KEY: usize = 4;
+
+/// Inserts after which a batch ends although no other begins.
+const BATCH_INSERTS_MAX: usize = 1 << 16;
 
 /// How much a [`SeenIndex`] keeps in memory.
 #[derive(Clone, Copy, Debug)]
@@ -105,7 +109,8 @@ pub struct SeenIndex {
     /// Keys committed before this process only if there is no `rebuild`; later keys always.
     filter: Filter,
     rebuild: Option<Rebuild>,
-    fetched: Fetched,
+    /// Answers of the batch begun last, and what was inserted since: neither is in the window.
+    batch: Batch,
     counters: Arc<SeenCounters>,
     /// Treats every key as one that the store may hold.
     #[cfg(test)]
@@ -138,40 +143,59 @@ impl SeenIndex {
             window: Window::new(limits.window_keys_max),
             filter: Filter::new(first_layer_keys),
             rebuild,
-            fetched: Fetched::default(),
+            batch: Batch::new(kind),
             counters: Arc::default(),
             #[cfg(test)]
             filter_is_blind: false,
         })
     }
 
-    /// Looks up in one go those of a batch's `keys` that only the store can answer, so that
-    /// [`Self::get`] need not. Keys may repeat.
+    /// Begins a batch: looks its `keys` up together, in the store those that only the store can
+    /// answer, so that [`Self::get`] need not. Keys may repeat.
     ///
     /// # Errors
     /// [`StoreError`] of the store or of its background scan.
     pub fn prefetch<'k>(&mut self, keys: impl Iterator<Item = &'k [u8]>) -> Result<(), StoreError> {
         self.adopt_rebuilt(false)?;
-        self.fetched.clear();
-        let keys: Vec<_> = keys.map(|key| (hash_of(&self.hashing, key), key)).collect();
-        let touch = |(hash, _): &(u64, &[u8])| self.window.touch(*hash) ^ self.filter.touch(*hash);
-        std::hint::black_box(keys.iter().fold(0, |sum, key| sum ^ touch(key)));
-        let (mut window_hits, mut filter_skips) = (0, 0);
-        for (hash, key) in keys {
-            if self.window.find(hash, key).is_some() {
-                window_hits += 1;
-            } else if self.store_may_hold(hash) {
-                self.fetched.want(hash, self.kind, key);
-            } else {
-                filter_skips += 1;
-            }
+        self.pass_on();
+        for key in keys {
+            self.batch.add(hash_of(&self.hashing, key), key);
         }
-        let (lookups, hits) = self.fetched.fetch(&*self.store)?;
+        self.touch_batch();
+        let (mut window_hits, mut filter_skips) = (0, 0);
+        for index in 0..self.batch.len() {
+            let row = &self.batch.rows()[index];
+            let answer = match self.window.find(row.hash, self.batch.key(row)) {
+                Some(value) => {
+                    window_hits += 1;
+                    Answer::Held(value)
+                }
+                None if self.store_may_hold(row.hash) => Answer::Unknown,
+                None => {
+                    filter_skips += 1;
+                    Answer::Absent
+                }
+            };
+            self.batch.answer(index, answer);
+        }
+        let (lookups, hits) = self.batch.fetch(&*self.store)?;
         self.counters.window_hits.fetch_add(window_hits, Ordering::Relaxed);
         self.counters.filter_skips.fetch_add(filter_skips, Ordering::Relaxed);
         self.counters.store_lookups.fetch_add(lookups, Ordering::Relaxed);
         self.counters.store_hits.fetch_add(hits, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Loads what the batch's look-ups will read, first tables and filter, then records.
+    fn touch_batch(&self) {
+        let mut sum = 0;
+        for row in self.batch.rows() {
+            sum ^= self.window.touch(row.hash) ^ self.filter.touch(row.hash);
+        }
+        for row in self.batch.rows() {
+            sum ^= self.window.touch_record(row.hash);
+        }
+        std::hint::black_box(sum);
     }
 
     /// The value of `key`. Exact whether or not it was prefetched, but a key that was not may cost
@@ -182,50 +206,69 @@ impl SeenIndex {
     #[inline]
     pub fn get(&self, key: &[u8]) -> Result<Option<Value>, StoreError> {
         let hash = hash_of(&self.hashing, key);
+        match self.batch.find(hash, key) {
+            Answer::Held(value) => Ok(Some(value)),
+            Answer::Absent => Ok(None),
+            Answer::Unknown => self.look_up(hash, key),
+        }
+    }
+
+    #[cold]
+    fn look_up(&self, hash: u64, key: &[u8]) -> Result<Option<Value>, StoreError> {
         if let Some(value) = self.window.find(hash, key) {
             return Ok(Some(value));
         }
         if !self.store_may_hold(hash) {
             return Ok(None);
         }
-        match self.fetched.find(hash, key) {
-            Some(fetched) => Ok(fetched),
-            None => self.look_up(key),
-        }
+        let row_key = [&self.kind[..], key].concat();
+        self.store.get(&row_key)?.map(|bytes| value_of(&bytes)).transpose()
     }
 
     /// Sets `key` to `value`, to be committed with the next freeze.
     #[inline]
     pub fn insert(&mut self, key: &[u8], value: Value) {
-        let hash = hash_of(&self.hashing, key);
-        self.filter.insert(hash);
-        if self.window.insert(hash, key, value) {
-            // What was fetched may be older than a key that has just left the window.
-            self.fetched.clear();
+        self.batch.insert(hash_of(&self.hashing, key), key, value);
+        if self.batch.inserted_count() >= BATCH_INSERTS_MAX {
+            self.pass_on();
         }
+    }
+
+    /// Ends the batch: passes what was inserted on to the window and the filter.
+    fn pass_on(&mut self) {
+        let mut sum = 0;
+        for (row, _) in self.batch.inserted() {
+            sum ^= self.window.touch_newest(row.hash) ^ self.filter.touch_newest(row.hash);
+        }
+        std::hint::black_box(sum);
+        for (row, value) in self.batch.inserted() {
+            self.window.insert(row.hash, self.batch.key(row), value);
+            self.filter.insert(row.hash);
+        }
+        self.batch.clear();
     }
 
     /// Sets aside what was inserted and not yet committed. It keeps answering from the window. A
     /// freeze before [`Self::committed`] repeats the earlier one's keys.
     #[must_use]
     pub fn freeze(&mut self) -> FrozenSeen {
+        self.pass_on();
         FrozenSeen::new(self.kind, self.window.freeze())
     }
 
     /// The rows of the last freeze are in the store.
     pub fn committed(&mut self) {
-        if self.window.committed() {
-            self.fetched.clear();
-        }
+        self.window.committed();
     }
 
     /// Memory held by keys not yet committed, frozen ones included, in bytes.
     #[must_use]
     pub fn staged_bytes(&self) -> usize {
-        self.window.uncommitted_bytes()
+        let record_bytes = self.batch.inserted_count() * RECORD_OVERHEAD_BYTES;
+        self.window.uncommitted_bytes() + self.batch.inserted_bytes() + record_bytes
     }
 
-    /// Number of keys in the window.
+    /// Number of keys in the window, those of the batch not included.
     #[must_use]
     pub fn window_len(&self) -> usize {
         self.window.len()
@@ -264,12 +307,6 @@ impl SeenIndex {
         // Keys inserted since the scan began are in the filter that the scan's is added to.
         self.filter.absorb(rebuild.finish()?);
         Ok(())
-    }
-
-    #[cold]
-    fn look_up(&self, key: &[u8]) -> Result<Option<Value>, StoreError> {
-        let row_key = [&self.kind[..], key].concat();
-        self.store.get(&row_key)?.map(|bytes| value_of(&bytes)).transpose()
     }
 
     #[inline]

@@ -222,23 +222,43 @@ fn is_exact_before_and_after_the_filter_is_rebuilt() {
     let counters = index.counters();
     assert_eq!((counters.store_lookups(), counters.store_hits()), (20 + 102, 10 + 102));
     assert_eq!((counters.filter_skips(), counters.window_hits()), (100, 0));
-    prefetch(&mut index, [219, 219]).unwrap();
-    assert_eq!(counters.window_hits(), 2);
+    prefetch(&mut index, [219, 218, 219]).unwrap();
+    assert_eq!(counters.window_hits(), 2, "a key counts once a batch");
 }
 
 #[test]
-fn what_was_fetched_does_not_outlive_the_window() {
-    let store = filled_store(&[]);
+fn a_batch_sees_its_own_inserts() {
+    let store = filled_store(&[&[9]]);
     let mut index = open(&store);
     index.filter_is_blind = true;
-    prefetch(&mut index, [7]).unwrap();
-    [7, 100, 101, 102].iter().for_each(|number| index.insert(&[*number], value(*number)));
+    prefetch(&mut index, [7, 9]).unwrap();
+    assert_eq!((index.get(&[7]).unwrap(), index.get(&[9]).unwrap()), (None, Some(value(0))));
+    index.insert(&[7], value(1));
+    assert_eq!(index.get(&[7]).unwrap(), Some(value(1)));
+    index.insert(&[7], value(2));
+    index.insert(&[9], value(3));
+    assert_eq!(index.staged_bytes(), 2 * (RECORD_OVERHEAD_BYTES + 1));
+    prefetch(&mut index, [9]).unwrap();
+    assert_eq!((index.get(&[7]).unwrap(), index.get(&[9]).unwrap()), (Some(value(2)), Some(value(3))));
+    assert_eq!(index.staged_bytes(), 2 * (RECORD_OVERHEAD_BYTES + 1), "staged in the window now");
     commit(&store, index.freeze());
-    index.committed();
-    assert_eq!(index.window_len(), 4);
-    (103..107).for_each(|number| index.insert(&[number], value(number)));
-    assert_eq!(index.window.find(hash_of(&index.hashing, &[7]), &[7]), None, "it left the window");
-    assert_eq!(index.get(&[7]).unwrap(), Some(value(7)), "once fetched as absent, by now in the store");
+    let index = open(&store);
+    assert_eq!((index.get(&[7]).unwrap(), index.get(&[9]).unwrap()), (Some(value(2)), Some(value(3))));
+}
+
+#[test]
+fn batches_need_no_beginning() {
+    let store = filled_store(&[]);
+    let mut index = open(&store);
+    let keys: Vec<_> = (0..BATCH_INSERTS_MAX as u32 + 10).map(u32::to_be_bytes).collect();
+    for key in &keys {
+        index.insert(key, value(key[3]));
+    }
+    assert_eq!(index.window_len(), BATCH_INSERTS_MAX);
+    for key in &keys {
+        assert_eq!(index.get(key).unwrap(), Some(value(key[3])));
+    }
+    assert_eq!(index.freeze().into_rows().len(), keys.len());
 }
 
 #[test]

@@ -73,6 +73,25 @@ impl Window {
         sum
     }
 
+    /// Loads what [`Self::insert`] will read.
+    #[inline]
+    pub(super) fn touch_newest(&self, hash: u64) -> u32 {
+        self.generations.last().map_or(0, |newest| newest.table.touch(hash as u32))
+    }
+
+    /// Loads the record that [`Self::find`] will compare the key with, if there is one.
+    #[inline]
+    pub(super) fn touch_record(&self, hash: u64) -> u32 {
+        let mut sum = 0;
+        for Generation { table, arena, .. } in &self.generations {
+            table.find(hash as u32, |place| {
+                sum ^= arena.touch(place);
+                true
+            });
+        }
+        sum
+    }
+
     /// The value of `key`, if the window holds it. `hash` depends on the key alone.
     #[inline]
     pub(super) fn find(&self, hash: u64, key: &[u8]) -> Option<Value> {
@@ -84,31 +103,30 @@ impl Window {
         None
     }
 
-    /// Sets `key` to `value`. Tells whether older keys left the window.
+    /// Sets `key` to `value`.
     #[inline]
-    pub(super) fn insert(&mut self, hash: u64, key: &[u8], value: Value) -> bool {
-        let Some(newest) = self.generations.last_mut() else { return false };
+    pub(super) fn insert(&mut self, hash: u64, key: &[u8], value: Value) {
+        let Some(newest) = self.generations.last_mut() else { return };
         let old = newest.place(hash as u32, key);
         let place = newest.arena.push(key, value, &mut self.spare_chunks);
         newest.table.set(hash as u32, old, place);
         self.staged_bytes += RECORD_OVERHEAD_BYTES + key.len();
-        let full = newest.table.is_full() || newest.arena.is_full();
-        full && self.turn()
+        if newest.table.is_full() || newest.arena.is_full() {
+            self.turn();
+        }
     }
 
-    /// Begins a new generation and drops old ones. Tells whether one was dropped.
+    /// Begins a new generation.
     #[cold]
-    fn turn(&mut self) -> bool {
+    fn turn(&mut self) {
         // First, so that the new generation takes over the old one's memory.
-        let dropped = self.drop_old(GENERATIONS_MIN - 1);
+        self.drop_old(GENERATIONS_MIN - 1);
         let table = self.spare_table.take().unwrap_or_else(|| Table::new(self.generation_keys_max));
         self.generations.push(Generation::new(table));
-        dropped
     }
 
     /// Drops generations that are committed, oldest first, until `keep` are left.
-    fn drop_old(&mut self, keep: usize) -> bool {
-        let mut dropped = false;
+    fn drop_old(&mut self, keep: usize) {
         while self.generations.len() > keep
             && self.generations.first().is_some_and(|oldest| oldest.arena.is_committed())
         {
@@ -117,9 +135,7 @@ impl Window {
             self.spare_table = Some(table);
             let spare_max = self.generation_keys_max * RECORD_BYTES_USUAL / CHUNK_BYTES + 1;
             arena.recycle(&mut self.spare_chunks, spare_max);
-            dropped = true;
         }
-        dropped
     }
 
     /// The records that the store does not hold, in the order of their insertion.
@@ -133,13 +149,13 @@ impl Window {
         chunks
     }
 
-    /// The store holds what the last freeze gave out. Tells whether older keys left the window.
-    pub(super) fn committed(&mut self) -> bool {
+    /// The store holds what the last freeze gave out.
+    pub(super) fn committed(&mut self) {
         for generation in &mut self.generations {
             generation.arena.committed(generation.frozen);
         }
         self.frozen_bytes = 0;
-        self.drop_old(GENERATIONS_MIN)
+        self.drop_old(GENERATIONS_MIN);
     }
 
     /// Memory held by records that the store does not hold, in bytes.
@@ -166,8 +182,8 @@ mod tests {
         u64::from(index % 3)
     }
 
-    fn insert(window: &mut Window, index: u32) -> bool {
-        window.insert(poor_hash(index), &key(index), [index as u8; 16])
+    fn insert(window: &mut Window, index: u32) {
+        window.insert(poor_hash(index), &key(index), [index as u8; 16]);
     }
 
     fn held(window: &Window, upto: u32) -> Vec<u32> {
@@ -178,14 +194,14 @@ mod tests {
     fn uncommitted_keys_stay_however_many_they_are() {
         let mut window = Window::new(4);
         for index in 0..20 {
-            assert!(!insert(&mut window, index));
+            insert(&mut window, index);
         }
         assert_eq!(held(&window, 20), (0..20).collect::<Vec<_>>());
         window.freeze();
-        (20..24).for_each(|index| assert!(!insert(&mut window, index)));
+        (20..24).for_each(|index| insert(&mut window, index));
         assert_eq!(window.len(), 24);
-        assert!(window.committed(), "frozen keys may go now");
-        assert_eq!(held(&window, 24), (20..24).collect::<Vec<_>>());
+        window.committed();
+        assert_eq!(held(&window, 24), (20..24).collect::<Vec<_>>(), "frozen keys may go now");
     }
 
     #[test]
