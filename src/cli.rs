@@ -39,13 +39,26 @@ impl Cli {
 #[derive(Clone, Debug, Args)]
 pub struct Global {
     /// The topology; `campaigns/*.yaml` beside it belong to it.
-    #[arg(short, long, global = true, env = "HONGBAO_CONFIG", default_value = "topology.yaml", value_name = "FILE")]
+    #[arg(
+        short,
+        long,
+        global = true,
+        env = "HONGBAO_CONFIG",
+        default_value = "topology.yaml",
+        value_name = "FILE"
+    )]
     pub config: PathBuf,
     /// Folder of the log and of all state.
     #[arg(long, global = true, env = "HONGBAO_DATA_DIR", default_value = "./data", value_name = "DIR")]
     pub data_dir: PathBuf,
     /// Server that looking commands ask.
-    #[arg(long, global = true, env = "HONGBAO_SERVER", default_value = "http://127.0.0.1:8080", value_name = "URL")]
+    #[arg(
+        long,
+        global = true,
+        env = "HONGBAO_SERVER",
+        default_value = "http://127.0.0.1:8080",
+        value_name = "URL"
+    )]
     pub server: String,
     /// File with the bearer token to send, where the server wants one.
     #[arg(long, global = true, env = "HONGBAO_TOKEN_FILE", value_name = "FILE")]

@@ -68,7 +68,8 @@ async fn bounded(state: &ApiState, request: Request, next: Next) -> Response {
         Ok(response) => response,
         Err(_elapsed) => {
             let detail = "the request took too long; it may have had its effect, send it again";
-            Problem::passing(StatusCode::SERVICE_UNAVAILABLE, "timeout", "Timed out", detail, 1).into_response()
+            Problem::passing(StatusCode::SERVICE_UNAVAILABLE, "timeout", "Timed out", detail, 1)
+                .into_response()
         }
     }
 }

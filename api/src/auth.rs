@@ -82,13 +82,9 @@ mod tests {
         assert_eq!(tokens.role("secret"), Some(Role::Viewer));
         assert_eq!(tokens.role("other"), None);
 
-        for (text, line) in [
-            ("", 1),
-            ("# only a comment\n", 1),
-            ("root 00\n", 1),
-            ("\nviewer abc\n", 2),
-            ("viewer\n", 1),
-        ] {
+        for (text, line) in
+            [("", 1), ("# only a comment\n", 1), ("root 00\n", 1), ("\nviewer abc\n", 2), ("viewer\n", 1)]
+        {
             assert_eq!(Tokens::parse(text).unwrap_err().line, line, "{text:?}");
         }
     }

@@ -78,7 +78,11 @@ struct Appended {
 }
 
 /// Handles `POST /v1/awards`.
-pub async fn publish(State(state): State<Arc<ApiState>>, headers: HeaderMap, content: Body) -> Result<Response, Problem> {
+pub async fn publish(
+    State(state): State<Arc<ApiState>>,
+    headers: HeaderMap,
+    content: Body,
+) -> Result<Response, Problem> {
     if state.reads.readiness() == Readiness::Draining {
         let detail = "the server is shutting down";
         return Err(Problem::passing(StatusCode::SERVICE_UNAVAILABLE, "draining", "Draining", detail, 2));
@@ -142,7 +146,9 @@ fn preferred_wait(headers: &HeaderMap) -> Option<Duration> {
     let wait = values.flat_map(|value| value.split(',')).find_map(|part| {
         // Parameters of a preference follow a semicolon.
         let (name, value) = part.split(';').next()?.split_once('=')?;
-        name.trim().eq_ignore_ascii_case("wait").then(|| value.trim().trim_matches('"').parse::<u64>().ok())?
+        name.trim()
+            .eq_ignore_ascii_case("wait")
+            .then(|| value.trim().trim_matches('"').parse::<u64>().ok())?
     })?;
     Some(Duration::from_secs(wait).min(WAIT_MAX))
 }
@@ -182,7 +188,10 @@ fn unavailable(error: LogError) -> Problem {
             let detail = "the log has no space left";
             Problem::passing(StatusCode::SERVICE_UNAVAILABLE, "log_full", "Log full", detail, 10)
         }
-        LogError::Corrupt { .. } | LogError::OutOfRange { .. } | LogError::Invalid(_) | LogError::Failed(_) => {
+        LogError::Corrupt { .. }
+        | LogError::OutOfRange { .. }
+        | LogError::Invalid(_)
+        | LogError::Failed(_) => {
             let detail = "the log does not take awards; what was sent may be in it, send it again later";
             Problem::passing(StatusCode::SERVICE_UNAVAILABLE, "log_failed", "Log failed", detail, 10)
         }
@@ -276,8 +285,13 @@ fn answer_many(awards: Vec<AwardBuf>, queued: &[Queued], verdicts: &[Option<Verd
     (status, Json(ManyAnswer { items, counts })).into_response()
 }
 
-fn answer_one(awards: &[AwardBuf], queued: &[Queued], verdicts: &[Option<Verdict>]) -> Result<Response, Problem> {
-    let (Some(award), Some(queued), Some(verdict)) = (awards.first(), queued.first(), verdicts.first()) else {
+fn answer_one(
+    awards: &[AwardBuf],
+    queued: &[Queued],
+    verdicts: &[Option<Verdict>],
+) -> Result<Response, Problem> {
+    let (Some(award), Some(queued), Some(verdict)) = (awards.first(), queued.first(), verdicts.first())
+    else {
         let detail = "the request holds no award";
         return Err(Problem::new(StatusCode::BAD_REQUEST, "no_awards", "No awards", detail));
     };

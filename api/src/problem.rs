@@ -59,7 +59,13 @@ impl Problem {
     }
 
     /// A problem that passes: try again after the given seconds.
-    pub fn passing(status: StatusCode, code: &str, title: &'static str, detail: impl Into<String>, after_s: u32) -> Self {
+    pub fn passing(
+        status: StatusCode,
+        code: &str,
+        title: &'static str,
+        detail: impl Into<String>,
+        after_s: u32,
+    ) -> Self {
         let problem = Self::new(status, code, title, detail);
         Self { retryable: true, retry_after_s: Some(after_s), ..problem }
     }

@@ -31,7 +31,9 @@ impl From<ReadError> for Problem {
         let detail = error.to_string();
         match error {
             ReadError::BadCursor => Self::new(StatusCode::BAD_REQUEST, "bad_cursor", "Bad cursor", detail),
-            ReadError::BadGroup(_) => Self::new(StatusCode::BAD_REQUEST, "bad_group_by", "Bad grouping", detail),
+            ReadError::BadGroup(_) => {
+                Self::new(StatusCode::BAD_REQUEST, "bad_group_by", "Bad grouping", detail)
+            }
             ReadError::Failed(_) => {
                 tracing::error!(%detail, "a read failed");
                 let shown = "a projection could not be read";
@@ -87,7 +89,9 @@ pub async fn order(
     let mut barriers: Vec<Barrier> = match OrderNo::parse(&order_no) {
         Ok(parsed) => vec![state.reads.barrier(partition_of(parsed.act_id().as_bytes(), partitions).0)?],
         // A malformed number can only be a refused one, of any partition.
-        Err(_) => (0..partitions).map(|partition| state.reads.barrier(partition)).collect::<Result<_, _>>()?,
+        Err(_) => {
+            (0..partitions).map(|partition| state.reads.barrier(partition)).collect::<Result<_, _>>()?
+        }
     };
     let deadline = state.clock.monotonic() + ORDER_WAIT;
     loop {
@@ -186,7 +190,9 @@ pub async fn readyz(State(state): State<Arc<ApiState>>) -> Response {
 /// `GET /metrics`.
 pub async fn metrics(State(state): State<Arc<ApiState>>) -> Response {
     match state.metrics.render(state.reads.samples()) {
-        Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response(),
+        Ok(text) => {
+            ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+        }
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
     }
 }

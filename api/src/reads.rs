@@ -2,9 +2,7 @@
 //! memory or a local store and never wait for a fold.
 
 use crate::metrics::Sample;
-use crate::model::{
-    Counts, EntryView, LaneView, OrderView, Page, ReconcileRow, TotalsView, WalletView,
-};
+use crate::model::{Counts, EntryView, LaneView, OrderView, Page, ReconcileRow, TotalsView, WalletView};
 
 /// Whether reads may be served.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,7 +98,8 @@ pub trait Reads: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`ReadError`].
-    fn entries(&self, act_id: &str, limit: usize, cursor: Option<&str>) -> Result<Page<EntryView>, ReadError>;
+    fn entries(&self, act_id: &str, limit: usize, cursor: Option<&str>)
+    -> Result<Page<EntryView>, ReadError>;
     /// Totals, grouped by the given columns and by asset.
     ///
     /// # Errors

@@ -95,12 +95,17 @@ pub async fn records(
     let place = |name: &str, default: Place| match params.get(name) {
         None => Ok(default),
         Some(text) => Place::parse(text, now).ok_or_else(|| {
-            bad(name, "`start`, `end`, `offset:N`, an RFC 3339 time with offset, or an age such as `-15m`".to_owned())
+            bad(
+                name,
+                "`start`, `end`, `offset:N`, an RFC 3339 time with offset, or an age such as `-15m`"
+                    .to_owned(),
+            )
         }),
     };
     let (from, to) = (place("from", Place::Start)?, place("to", Place::End)?);
     let log = Arc::clone(&state.log);
-    let page = tokio::task::spawn_blocking(move || page(&*log, Partition(partition), &topic, from, to, limit));
+    let page =
+        tokio::task::spawn_blocking(move || page(&*log, Partition(partition), &topic, from, to, limit));
     match page.await {
         Ok(page) => Ok(Json(page.map_err(failed)?)),
         Err(error) => Err(failed(LogError::Failed(error.to_string()))),

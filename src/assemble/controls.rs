@@ -35,7 +35,9 @@ pub fn publish_settings(
 ) -> anyhow::Result<()> {
     let path = data.path(SETTINGS_FILE);
     let last = match std::fs::read(&path) {
-        Ok(json) => Some(Settings::from_json(&json).with_context(|| format!("{} is malformed", path.display()))?),
+        Ok(json) => {
+            Some(Settings::from_json(&json).with_context(|| format!("{} is malformed", path.display()))?)
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
         Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
     };
@@ -55,8 +57,7 @@ pub fn publish_settings(
     for partition in (0..log.partitions()).map(Partition) {
         // Time first, so that nothing is folded before there is any.
         tick(log, clock, partition, &key)?;
-        let control =
-            Control::seal(ControlKind::Settings, partition.0, number, clock.wall_ms(), &body, &key);
+        let control = Control::seal(ControlKind::Settings, partition.0, number, clock.wall_ms(), &body, &key);
         positions.push((partition, append(log, partition, &control)?));
     }
     let started = clock.monotonic();

@@ -38,12 +38,14 @@ pub struct DataDir {
 impl DataDir {
     /// Opens the folder, or makes it when there is none or an empty one.
     pub fn open_or_create(root: &Path, namespace: &str, partitions: u16) -> anyhow::Result<Self> {
-        std::fs::create_dir_all(root).with_context(|| format!("cannot make the data folder {}", root.display()))?;
+        std::fs::create_dir_all(root)
+            .with_context(|| format!("cannot make the data folder {}", root.display()))?;
         let lock = lock(root)?;
         if !root.join(IDENTITY_FILE).exists() {
             refuse_foreign(root)?;
             let mut key = [0; 32];
-            getrandom::fill(&mut key).map_err(|error| anyhow!("no randomness for the control key: {error}"))?;
+            getrandom::fill(&mut key)
+                .map_err(|error| anyhow!("no randomness for the control key: {error}"))?;
             write_durably(root, KEY_FILE, &key, 0o600)?;
             let identity = Identity { format: FORMAT, namespace: namespace.to_owned(), partitions };
             // Last, so that a folder with an identity has everything.
@@ -80,8 +82,7 @@ impl DataDir {
         }
         let path = root.join(KEY_FILE);
         let key = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        let control_key =
-            key.try_into().map_err(|_| anyhow!("{} does not hold 32 bytes", path.display()))?;
+        let control_key = key.try_into().map_err(|_| anyhow!("{} does not hold 32 bytes", path.display()))?;
         Ok(Self { root: root.to_owned(), identity, control_key, _lock: lock })
     }
 
@@ -113,9 +114,14 @@ fn lock(root: &Path) -> anyhow::Result<File> {
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => {
-            bail!("the data folder {} is held by another process (is `hongbao up` running on it?)", root.display())
+            bail!(
+                "the data folder {} is held by another process (is `hongbao up` running on it?)",
+                root.display()
+            )
         }
-        Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
+        Err(TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("cannot lock {}", path.display()))
+        }
     }
 }
 

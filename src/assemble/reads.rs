@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use hongbao_api::Sample;
 use hongbao_api::model::{
-    BalanceView, Counts, EntryView, ItemView, LaneView, OrderView, Page, ReconcileRow, TimelineEvent, TotalRow,
-    TotalsView, WalletView,
+    BalanceView, Counts, EntryView, ItemView, LaneView, OrderView, Page, ReconcileRow, TimelineEvent,
+    TotalRow, TotalsView, WalletView,
 };
 use hongbao_api::reads::{Answer, Barrier, ReadError, Readiness, Reads, Verdict, Watch};
 use hongbao_engine::clock::Clock;
@@ -130,7 +130,11 @@ impl Reads for NodeReads {
         if starting.is_empty() {
             return Readiness::Ready;
         }
-        Readiness::Recovering(format!("{} of {} partitions are being folded", starting.len(), self.partitions.len()))
+        Readiness::Recovering(format!(
+            "{} of {} partitions are being folded",
+            starting.len(),
+            self.partitions.len()
+        ))
     }
 
     fn counts(&self) -> Counts {
@@ -236,7 +240,12 @@ impl Reads for NodeReads {
         })
     }
 
-    fn entries(&self, act_id: &str, limit: usize, cursor: Option<&str>) -> Result<Page<EntryView>, ReadError> {
+    fn entries(
+        &self,
+        act_id: &str,
+        limit: usize,
+        cursor: Option<&str>,
+    ) -> Result<Page<EntryView>, ReadError> {
         let statement = self.reader.entries(act_id, limit, cursor).map_err(view_failed)?;
         let entry = |entry: views::StatementEntry| EntryView {
             entry_id: entry.entry_id,
@@ -257,7 +266,8 @@ impl Reads for NodeReads {
     }
 
     fn totals(&self, group_by: &[String]) -> Result<TotalsView, ReadError> {
-        let column = |name: &String| GroupBy::from_name(name).ok_or_else(|| ReadError::BadGroup(name.clone()));
+        let column =
+            |name: &String| GroupBy::from_name(name).ok_or_else(|| ReadError::BadGroup(name.clone()));
         let columns: Vec<GroupBy> = group_by.iter().map(column).collect::<Result<_, _>>()?;
         let totals = self.reader.totals(&columns).map_err(view_failed)?;
         let row = |row: views::TotalsRow| TotalRow {

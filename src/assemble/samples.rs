@@ -87,8 +87,18 @@ fn task(status: &TaskStatus, samples: &mut Samples) {
         status.staged_bytes() as f64,
     );
     samples.gauge("hongbao_task_halted", "1 when the task has stopped (I26).", labels, halted);
-    samples.counter("hongbao_task_repeats_total", "Repeated records left out (I5).", labels, status.repeats());
-    samples.counter("hongbao_task_outdated_total", "Records of older epochs left out (I24).", labels, status.outdated());
+    samples.counter(
+        "hongbao_task_repeats_total",
+        "Repeated records left out (I5).",
+        labels,
+        status.repeats(),
+    );
+    samples.counter(
+        "hongbao_task_outdated_total",
+        "Records of older epochs left out (I24).",
+        labels,
+        status.outdated(),
+    );
 }
 
 fn lanes(reads: &NodeReads, samples: &mut Samples) {
@@ -100,9 +110,19 @@ fn lanes(reads: &NodeReads, samples: &mut Samples) {
             samples.counter("hongbao_lane_orders_total", "Orders ended, by outcome.", labels, count);
         }
         samples.counter("hongbao_lane_sent_total", "Items sent, resends included.", labels, lane.sent);
-        samples.gauge("hongbao_lane_unknown", "Orders whose last attempt is unresolved.", labels, lane.unknown as f64);
+        samples.gauge(
+            "hongbao_lane_unknown",
+            "Orders whose last attempt is unresolved.",
+            labels,
+            lane.unknown as f64,
+        );
         samples.gauge("hongbao_lane_backlog", "Orders accepted and not ended.", labels, lane.backlog as f64);
-        samples.gauge("hongbao_lane_lag_seconds", "Age of the oldest order not ended.", labels, lane.lag_seconds);
+        samples.gauge(
+            "hongbao_lane_lag_seconds",
+            "Age of the oldest order not ended.",
+            labels,
+            lane.lag_seconds,
+        );
         samples.gauge("hongbao_lane_limit_per_second", "The cap.", labels, lane.limit_per_second as f64);
     }
     for status in reads.sinks.lanes() {
@@ -114,7 +134,12 @@ fn lanes(reads: &NodeReads, samples: &mut Samples) {
             labels,
             f64::from(status.in_flight_max),
         );
-        samples.gauge("hongbao_lane_held", "Orders kept one by one after a bad attempt.", labels, status.held as f64);
+        samples.gauge(
+            "hongbao_lane_held",
+            "Orders kept one by one after a bad attempt.",
+            labels,
+            status.held as f64,
+        );
         let running = f64::from(u8::from(status.state.as_str() == "running"));
         samples.gauge("hongbao_lane_running", "1 when the lane sends.", labels, running);
     }

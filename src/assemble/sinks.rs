@@ -14,7 +14,8 @@ use hongbao_engine::partition::Partition;
 use hongbao_engine::store::Store;
 use hongbao_rocks::RocksStore;
 use hongbao_sinks::dispatch::{
-    DispatchError, Dispatcher, DispatcherSpec, LaneSpec, LaneStatus, Policy, PoolSpec, Ports, StatusBoard, Step,
+    DispatchError, Dispatcher, DispatcherSpec, LaneSpec, LaneStatus, Policy, PoolSpec, Ports, StatusBoard,
+    Step,
 };
 use hongbao_sinks::downstream::{Downstream, KeyLife};
 use hongbao_sinks::http::{HttpDownstream, HttpSpec, Mode};
@@ -79,7 +80,10 @@ impl SinksStatus {
 
     /// Everything that has stopped for good.
     pub fn halted(&self) -> Vec<String> {
-        let ledgers = self.ledgers.iter().filter_map(|(name, status)| Some(format!("ledger {name}: {}", status.halted()?)));
+        let ledgers = self
+            .ledgers
+            .iter()
+            .filter_map(|(name, status)| Some(format!("ledger {name}: {}", status.halted()?)));
         let failed = self.failed.lock().clone().map(|reason| format!("dispatcher: {reason}"));
         let lanes = self.board.lanes().into_iter().filter(|lane| lane.state.as_str() == "halted");
         let lanes = lanes.map(|lane| format!("lane {}: {}", lane.lane, lane.detail));
@@ -192,7 +196,9 @@ impl Thread {
             }
             let waited = draining_since.map(|since| self.clock.monotonic().saturating_sub(since));
             if waited.is_some_and(|waited| waited > DRAIN_TIMEOUT) {
-                tracing::warn!("downstreams did not answer in time; what is open is asked for at the next start");
+                tracing::warn!(
+                    "downstreams did not answer in time; what is open is asked for at the next start"
+                );
                 return Ok(());
             }
         }
@@ -207,7 +213,8 @@ fn random<const N: usize>() -> anyhow::Result<[u8; N]> {
 
 fn dispatcher_spec(spec: &SinksSpec<'_>) -> anyhow::Result<DispatcherSpec> {
     let rate = |name: &str, rate: u64, burst: u64| {
-        Rate::with_burst(rate, burst).ok_or_else(|| anyhow!("{name}: a burst of {burst} does not fit {rate}/s"))
+        Rate::with_burst(rate, burst)
+            .ok_or_else(|| anyhow!("{name}: a burst of {burst} does not fit {rate}/s"))
     };
     let lanes = spec.topology.lanes().iter().map(|lane| {
         Ok(LaneSpec {

@@ -76,8 +76,7 @@ impl Folds {
         let partitions = spec.log.partitions();
         let rocks = Arc::new(RocksEnv::new(spec.memory.block_cache_bytes)?);
         let reader = Arc::new(ViewsReader::new(partitions));
-        let committer =
-            Arc::new(Committer::start(Arc::clone(&spec.log), COMMIT_THREADS, COMMIT_QUEUE_MAX)?);
+        let committer = Arc::new(Committer::start(Arc::clone(&spec.log), COMMIT_THREADS, COMMIT_QUEUE_MAX)?);
         let mut statuses = Vec::new();
         let mut intakes: Vec<Box<dyn Task>> = Vec::new();
         let mut views: Vec<Box<dyn Task>> = Vec::new();
@@ -140,8 +139,9 @@ fn open_intake(spec: &FoldsSpec<'_>, partition: Partition, ports: TaskPorts) -> 
         board: Arc::clone(&board),
     };
     let store: Arc<dyn Store> = Arc::clone(&ports.store);
-    let runner = TaskRunner::open(&task, ports, spec.policy.clone(), |outputs| Intake::open(intake, store, outputs))
-        .with_context(|| name.clone())?;
+    let runner =
+        TaskRunner::open(&task, ports, spec.policy.clone(), |outputs| Intake::open(intake, store, outputs))
+            .with_context(|| name.clone())?;
     let seen = runner.processor().seen_counters();
     Ok((runner, board, seen))
 }
@@ -157,6 +157,8 @@ fn open_views(
     let partitions = usize::from(spec.log.partitions());
     let limits = ViewsLimits { users_max: spec.memory.users / partitions, ..ViewsLimits::default() };
     let store = Arc::clone(&ports.store);
-    TaskRunner::open(&task, ports, spec.policy.clone(), |_| Ok(Views::open(partition.0, store, limits, reader)?))
-        .with_context(|| name.clone())
+    TaskRunner::open(&task, ports, spec.policy.clone(), |_| {
+        Ok(Views::open(partition.0, store, limits, reader)?)
+    })
+    .with_context(|| name.clone())
 }

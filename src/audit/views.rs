@@ -324,19 +324,17 @@ fn is_same_entry(entry: &StatementEntry, order: &Order) -> bool {
 
 /// The model's totals, without lanes.
 fn total_rows(journal: &Journal) -> Vec<TotalsRow> {
-    let mut rows: BTreeMap<_, Sums> = BTreeMap::new();
+    type Names<'a> = [&'a Arc<str>; 4];
+    let mut rows: BTreeMap<Names<'_>, Sums> = BTreeMap::new();
     for (group, sums) in journal.totals() {
         let row =
-            rows.entry((&group.activity_id, &group.scene_id, &group.reward_type, &group.asset)).or_default();
+            rows.entry([&group.activity_id, &group.scene_id, &group.reward_type, &group.asset]).or_default();
         row.accepted_count += sums.accepted_count;
         row.accepted_minor += sums.accepted_minor;
         row.credited_count += sums.credited_count;
         row.credited_minor += sums.credited_minor;
     }
-    let row = |((activity_id, scene_id, reward_type, asset), sums): (
-        (&Arc<str>, &Arc<str>, &Arc<str>, &Arc<str>),
-        Sums,
-    )| TotalsRow {
+    let row = |([activity_id, scene_id, reward_type, asset], sums): (Names<'_>, Sums)| TotalsRow {
         activity_id: Some(activity_id.to_string()),
         scene_id: Some(scene_id.to_string()),
         reward_type: Some(reward_type.to_string()),

@@ -71,10 +71,10 @@ struct OwnJournal {
 
 impl JournalView for OwnJournal {
     fn folded(&self, partition: Partition) -> Result<Offset, ViewError> {
-        let (_, end) = self.log.range(partition, JOURNAL).map_err(|error| ViewError {
-            partition: partition.0,
-            what: error.to_string(),
-        })?;
+        let (_, end) = self
+            .log
+            .range(partition, JOURNAL)
+            .map_err(|error| ViewError { partition: partition.0, what: error.to_string() })?;
         self.epochs.lock().insert(partition.0, end);
         Ok(end)
     }

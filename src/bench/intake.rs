@@ -68,7 +68,8 @@ impl Intakes {
         let rocks = RocksEnv::new(256 << 20)?;
         let committer = Arc::new(Committer::start(Arc::clone(log), 1, 64)?);
         let open = Arc::new(AtomicBool::new(false));
-        let (mut tasks, mut statuses, mut boards): (Vec<Box<dyn Task>>, _, _) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut tasks, mut statuses, mut boards): (Vec<Box<dyn Task>>, _, _) =
+            (Vec::new(), Vec::new(), Vec::new());
         for partition in (0..log.partitions()).map(Partition) {
             let name = format!("intake-{partition}");
             let store: Arc<dyn Store> = Arc::new(RocksStore::open(&place.path(&name), &rocks, &name)?);
@@ -190,11 +191,16 @@ fn raw_limit(place: &Workplace, frames: &Frames, clock: &Arc<dyn Clock>) -> anyh
         let threads: Vec<_> = (0..THREADS)
             .map(|thread| {
                 let log = Arc::clone(&log);
-                let mine = frames.frames.iter().filter(move |(partition, _)| usize::from(partition.0) % THREADS == thread);
+                let mine = frames
+                    .frames
+                    .iter()
+                    .filter(move |(partition, _)| usize::from(partition.0) % THREADS == thread);
                 scope.spawn(move || Frames::append_each(mine, &*log))
             })
             .collect();
-        threads.into_iter().try_for_each(|thread| thread.join().unwrap_or_else(|_| anyhow::bail!("a thread panicked")))
+        threads
+            .into_iter()
+            .try_for_each(|thread| thread.join().unwrap_or_else(|_| anyhow::bail!("a thread panicked")))
     })?;
     wait_durable(&*log)?;
     Ok(records as f64 / meter.took().wall_s)

@@ -46,7 +46,8 @@ fn cpu_seconds() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     // The name in parentheses may hold spaces; utime and stime are fields 14 and 15.
     let after_name = stat.rsplit(')').next().unwrap_or_default();
-    let field = |index: usize| after_name.split_whitespace().nth(index).and_then(|text| text.parse::<f64>().ok());
+    let field =
+        |index: usize| after_name.split_whitespace().nth(index).and_then(|text| text.parse::<f64>().ok());
     (field(11).unwrap_or(0.0) + field(12).unwrap_or(0.0)) / TICKS_PER_SECOND
 }
 
@@ -66,7 +67,10 @@ fn machine() -> String {
 
 fn commit() -> String {
     let output = Command::new("git").args(["rev-parse", "--short", "HEAD"]).output();
-    let hash = output.ok().filter(|output| output.status.success()).and_then(|output| String::from_utf8(output.stdout).ok());
+    let hash = output
+        .ok()
+        .filter(|output| output.status.success())
+        .and_then(|output| String::from_utf8(output.stdout).ok());
     hash.map_or_else(|| "unknown".to_owned(), |hash| hash.trim().to_owned())
 }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use hongbao_api::reads::{Readiness, Reads};
-use hongbao_engine::records::{Envelope, Frame, RecordBuf};
 use hongbao_engine::partition::partition_of;
+use hongbao_engine::records::{Envelope, Frame, RecordBuf};
 use hongbao_processors::intake::AWARDS;
 use serde_json::{Map, json};
 
@@ -41,7 +41,12 @@ pub fn run(place: &Workplace, events: u64) -> anyhow::Result<Report> {
     wait_until(|| matches!(node.reads.readiness(), Readiness::Ready))?;
     let ready = meter.took();
     let after = node.reads.counts();
-    ensure!(after.accepted == before.accepted + 1, "{} accepted, not {} + 1", after.accepted, before.accepted);
+    ensure!(
+        after.accepted == before.accepted + 1,
+        "{} accepted, not {} + 1",
+        after.accepted,
+        before.accepted
+    );
     node.stop()?;
     let mut extra = Map::new();
     extra.insert("opened_s".to_owned(), json!(rounded(opened.wall_s)));

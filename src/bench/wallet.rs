@@ -38,7 +38,8 @@ struct Writer {
     credit_seq: [u64; 2],
 }
 
-const LANES: [(&str, &str, &str); 2] = [("cash", "CNY/2", "sink.cash"), ("coupon", "COUPON/0", "sink.coupon")];
+const LANES: [(&str, &str, &str); 2] =
+    [("cash", "CNY/2", "sink.cash"), ("coupon", "COUPON/0", "sink.coupon")];
 
 impl Writer {
     fn flush(&mut self, log: &dyn Log, started_from: [i64; 2]) -> anyhow::Result<()> {
@@ -53,7 +54,8 @@ impl Writer {
             ranges.push(range);
             let mut records = RecordBuf::new();
             for stage in [CreditStage::Started, CreditStage::Credited] {
-                let fact = CreditFact { stage, lane: name, at_ms: AT_MS, ranges: ranges.as_ranges(), reason: "" };
+                let fact =
+                    CreditFact { stage, lane: name, at_ms: AT_MS, ranges: ranges.as_ranges(), reason: "" };
                 records.push_with(|bytes| fact.encode(bytes));
             }
             let envelope = Envelope { source, epoch: 1, first_seq: self.credit_seq[lane] };
@@ -91,7 +93,9 @@ fn write_journal(log: &dyn Log, events: u64) -> anyhow::Result<()> {
             started_from[at] = writer.lane_seq;
         }
     }
-    for (writer, from) in writers.iter_mut().zip(started_from).filter(|(writer, _)| !writer.accepted.is_empty()) {
+    for (writer, from) in
+        writers.iter_mut().zip(started_from).filter(|(writer, _)| !writer.accepted.is_empty())
+    {
         writer.flush(log, from)?;
     }
     wait_durable(log)

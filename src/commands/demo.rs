@@ -106,7 +106,8 @@ struct Pour {
 
 impl Pour {
     fn run(self) {
-        while matches!(self.reads.readiness(), Readiness::Recovering(_)) && !self.stop.load(Ordering::Acquire) {
+        while matches!(self.reads.readiness(), Readiness::Recovering(_)) && !self.stop.load(Ordering::Acquire)
+        {
             std::thread::park_timeout(PACE);
         }
         // A restart goes on where the rain stood, so that it brings new awards.
@@ -116,7 +117,8 @@ impl Pour {
         let mut sent: u64 = 0;
         while !self.stop.load(Ordering::Acquire) && sent < self.awards {
             let elapsed = self.clock.monotonic().saturating_sub(started);
-            let due = u64::try_from(elapsed.as_micros() * u128::from(self.rate) / 1_000_000).unwrap_or(u64::MAX);
+            let due =
+                u64::try_from(elapsed.as_micros() * u128::from(self.rate) / 1_000_000).unwrap_or(u64::MAX);
             while sent < due.min(self.awards) {
                 let Some(delivery) = rain.next_delivery() else { return };
                 match self.submit(delivery.act_id, delivery.award) {
@@ -134,7 +136,9 @@ impl Pour {
     fn submit(&self, act_id: &str, award: &[u8]) -> Result<(), SendError> {
         loop {
             match self.sender.submit(act_id, award) {
-                Err(SendError::Busy(_)) if !self.stop.load(Ordering::Acquire) => std::thread::park_timeout(PACE),
+                Err(SendError::Busy(_)) if !self.stop.load(Ordering::Acquire) => {
+                    std::thread::park_timeout(PACE)
+                }
                 other => return other,
             }
         }
@@ -164,7 +168,7 @@ impl Show {
             let mut stdout = std::io::stdout().lock();
             let clear = if terminal { "\x1b[2J\x1b[H" } else { "" };
             // A reader that has gone away must not stop the server.
-            drop(write!(stdout, "{clear}{}\n", lines.join("\n")));
+            drop(writeln!(stdout, "{clear}{}", lines.join("\n")));
             drop(stdout.flush());
         }
     }
@@ -187,12 +191,22 @@ impl Show {
         if !terminal {
             let parts = lanes.iter().map(|lane| {
                 let (backlog, lag) = (grouped(lane.backlog), lane.lag_seconds);
-                format!("{} {:.0}/s of {} backlog {backlog} oldest {lag:.1}s", lane.lane, rate(lane), lane.limit_per_second)
+                format!(
+                    "{} {:.0}/s of {} backlog {backlog} oldest {lag:.1}s",
+                    lane.lane,
+                    rate(lane),
+                    lane.limit_per_second
+                )
             });
             return vec![format!(
                 "offered {offered:.0}/s read {} = accepted {} + duplicate {} + conflict {} + rejected {} + undecodable {} | {}",
-                grouped(counts.read), grouped(counts.accepted), grouped(counts.duplicate), grouped(counts.conflict),
-                grouped(counts.rejected), grouped(counts.undecodable), parts.collect::<Vec<_>>().join(" | "),
+                grouped(counts.read),
+                grouped(counts.accepted),
+                grouped(counts.duplicate),
+                grouped(counts.conflict),
+                grouped(counts.rejected),
+                grouped(counts.undecodable),
+                parts.collect::<Vec<_>>().join(" | "),
             )];
         }
         let rows: Vec<Vec<String>> = lanes
@@ -214,8 +228,12 @@ impl Show {
             format!("raining {offered:.0} awards/s   (Ctrl-C drains and stops)"),
             format!(
                 "read {} = accepted {} + duplicate {} + conflict {} + rejected {} + undecodable {}",
-                grouped(counts.read), grouped(counts.accepted), grouped(counts.duplicate), grouped(counts.conflict),
-                grouped(counts.rejected), grouped(counts.undecodable),
+                grouped(counts.read),
+                grouped(counts.accepted),
+                grouped(counts.duplicate),
+                grouped(counts.conflict),
+                grouped(counts.rejected),
+                grouped(counts.undecodable),
             ),
             String::new(),
         ];

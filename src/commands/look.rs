@@ -54,7 +54,9 @@ pub fn wallet(global: &Global, act_id: &str) -> Outcome {
     let items: Vec<Vec<String>> = rows(&wallet["items"])
         .iter()
         .map(|item| {
-            ["reward_type", "reward_id", "amount_minor", "state", "order_no"].map(|field| text(&item[field])).to_vec()
+            ["reward_type", "reward_id", "amount_minor", "state", "order_no"]
+                .map(|field| text(&item[field]))
+                .to_vec()
         })
         .collect();
     if !items.is_empty() {
@@ -140,9 +142,8 @@ pub fn lanes_table(lanes: &Value) -> Vec<String> {
             cells
         })
         .collect();
-    let header = [
-        "LANE", "STATE", "LIMIT", "SENT", "CREDITED", "REFUSED", "REPORTED", "UNKNOWN", "BACKLOG", "LAG(S)",
-    ];
+    let header =
+        ["LANE", "STATE", "LIMIT", "SENT", "CREDITED", "REFUSED", "REPORTED", "UNKNOWN", "BACKLOG", "LAG(S)"];
     table(&header, &body, &[1])
 }
 

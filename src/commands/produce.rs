@@ -89,12 +89,15 @@ pub fn run(global: &Global, args: &ProduceArgs) -> Outcome {
         }
         None => Box::new(BufReader::new(std::io::stdin())),
     };
-    let is_container = args.file.as_ref().is_some_and(|path| path.extension().is_some_and(|end| end == "avro"));
+    let is_container =
+        args.file.as_ref().is_some_and(|path| path.extension().is_some_and(|end| end == "avro"));
     if is_container {
         for (index, award) in container::read(&mut input).context("not an Avro container file")?.enumerate() {
             match award {
                 Ok(award) => producer.take(&award)?,
-                Err(error) => producer.malformed(index as u64 + 1, "", &json!({"message": error.to_string()}))?,
+                Err(error) => {
+                    producer.malformed(index as u64 + 1, "", &json!({"message": error.to_string()}))?
+                }
             }
         }
     } else {
@@ -125,7 +128,8 @@ impl Producer<'_> {
             match parse_award(&line) {
                 Ok(award) => self.take(&award)?,
                 Err(problem) => {
-                    let shown = json!({"pointer": problem.pointer, "code": problem.code, "message": problem.message});
+                    let shown =
+                        json!({"pointer": problem.pointer, "code": problem.code, "message": problem.message});
                     self.malformed(number, &String::from_utf8_lossy(&line), &shown)?;
                 }
             }

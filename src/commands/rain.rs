@@ -67,7 +67,8 @@ impl Progress {
         let terminal = std::io::stderr().is_terminal();
         let bar = if terminal && output == Output::Text {
             let template = "{bar:30} {human_pos}/{human_len} awards  {per_sec}  {eta}";
-            ProgressBar::new(total).with_style(ProgressStyle::with_template(template).context("progress bar")?)
+            ProgressBar::new(total)
+                .with_style(ProgressStyle::with_template(template).context("progress bar")?)
         } else {
             ProgressBar::hidden()
         };
@@ -78,7 +79,12 @@ impl Progress {
         self.bar.set_position(sent);
         if self.plain && elapsed.saturating_sub(self.reported) >= REPORT_EVERY {
             self.reported = elapsed;
-            eprintln!("sent {} of {} awards in {:.0} s", grouped(sent), grouped(total), elapsed.as_secs_f64());
+            eprintln!(
+                "sent {} of {} awards in {:.0} s",
+                grouped(sent),
+                grouped(total),
+                elapsed.as_secs_f64()
+            );
         }
     }
 }

@@ -34,7 +34,10 @@ impl Filter {
         match found {
             Value::Null => false,
             Value::String(text) => *text == self.value,
-            other => other.to_string() == self.value,
+            other => {
+                let shown = other.to_string();
+                shown == self.value
+            }
         }
     }
 }
@@ -42,7 +45,8 @@ impl Filter {
 /// Prints one partition after the other, then follows them all if asked to.
 pub fn run(global: &Global, args: &TapArgs) -> Outcome {
     let client = Client::new(global)?;
-    let filters: Vec<Filter> = args.filters.iter().map(|text| Filter::parse(text)).collect::<Result<_, _>>()?;
+    let filters: Vec<Filter> =
+        args.filters.iter().map(|text| Filter::parse(text)).collect::<Result<_, _>>()?;
     let follow = args.from.is_none() && args.to.is_none();
     let from = args.from.as_deref().unwrap_or(if follow { "end" } else { "start" });
     let to = args.to.as_deref().unwrap_or("end");
@@ -50,7 +54,8 @@ pub fn run(global: &Global, args: &TapArgs) -> Outcome {
         Some(partition) => vec![(partition, from.to_owned())],
         None => {
             let first = page(&client, &args.topic, 0, "end", "end", 1)?;
-            let partitions = first["partitions"].as_u64().and_then(|count| u16::try_from(count).ok()).unwrap_or(1);
+            let partitions =
+                first["partitions"].as_u64().and_then(|count| u16::try_from(count).ok()).unwrap_or(1);
             (0..partitions).map(|partition| (partition, from.to_owned())).collect()
         }
     };
@@ -61,8 +66,12 @@ pub fn run(global: &Global, args: &TapArgs) -> Outcome {
             loop {
                 let view = page(&client, &args.topic, *partition, place, to, PAGE)?;
                 let records = view["records"].as_array().map_or(&[][..], Vec::as_slice);
-                let matching = records.iter().filter(|record| filters.iter().all(|filter| filter.matches(record)));
-                let lines: Vec<String> = matching.take(usize::try_from(left).unwrap_or(usize::MAX)).map(Value::to_string).collect();
+                let matching =
+                    records.iter().filter(|record| filters.iter().all(|filter| filter.matches(record)));
+                let lines: Vec<String> = matching
+                    .take(usize::try_from(left).unwrap_or(usize::MAX))
+                    .map(Value::to_string)
+                    .collect();
                 left -= lines.len() as u64;
                 print_lines(&lines)?;
                 if left == 0 {
@@ -81,7 +90,14 @@ pub fn run(global: &Global, args: &TapArgs) -> Outcome {
     }
 }
 
-fn page(client: &Client, topic: &str, partition: u16, from: &str, to: &str, limit: u64) -> Result<Value, Failure> {
+fn page(
+    client: &Client,
+    topic: &str,
+    partition: u16,
+    from: &str,
+    to: &str,
+    limit: u64,
+) -> Result<Value, Failure> {
     let (topic, from, to) = (segment(topic), segment(from), segment(to));
     client.get(&format!("/v1/topics/{topic}/records?partition={partition}&from={from}&to={to}&limit={limit}"))
 }

@@ -35,9 +35,8 @@ pub fn run(global: &Global, args: &UpArgs) -> Outcome {
         .enable_all()
         .build()
         .context("cannot start the HTTP threads")?;
-    let listener = runtime
-        .block_on(TcpListener::bind(listen))
-        .with_context(|| format!("cannot listen on {listen}"))?;
+    let listener =
+        runtime.block_on(TcpListener::bind(listen)).with_context(|| format!("cannot listen on {listen}"))?;
     let address = listener.local_addr().context("listener")?;
     let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     let node = Node::start(NodeSpec {
@@ -96,8 +95,9 @@ fn read_tokens(topology: &Topology, listen: SocketAddr) -> Result<Option<Tokens>
         );
         return Err(Failure::new(CONFIGURATION, error));
     };
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Failure::new(CONFIGURATION, anyhow!("cannot read the tokens file {path}: {error}")))?;
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        Failure::new(CONFIGURATION, anyhow!("cannot read the tokens file {path}: {error}"))
+    })?;
     let tokens = Tokens::parse(&text)
         .map_err(|error| Failure::new(CONFIGURATION, anyhow!("tokens file {path}: {error}")))?;
     Ok(Some(tokens))
@@ -106,7 +106,10 @@ fn read_tokens(topology: &Topology, listen: SocketAddr) -> Result<Option<Tokens>
 fn banner(global: &Global, topology: &Topology, address: SocketAddr) {
     let version = env!("CARGO_PKG_VERSION");
     let (name, partitions) = (topology.name(), topology.partitions());
-    eprintln!("  hongbao {version}  topology {name}, {partitions} partitions  data {}", global.data_dir.display());
+    eprintln!(
+        "  hongbao {version}  topology {name}, {partitions} partitions  data {}",
+        global.data_dir.display()
+    );
     eprintln!("  api      http://{address}/v1      openapi http://{address}/v1/openapi.json");
     eprintln!("  metrics  http://{address}/metrics");
 }

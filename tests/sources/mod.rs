@@ -1,4 +1,5 @@
 //! The project's own files, as git sees them.
+#![expect(clippy::unwrap_used, reason = "test code")]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -22,8 +23,10 @@ pub fn tracked() -> Vec<PathBuf> {
 
 /// The tracked files with the given extension; there is at least one.
 pub fn with_extension(extension: &str) -> Vec<PathBuf> {
-    let files: Vec<PathBuf> =
-        tracked().into_iter().filter(|path| path.extension().is_some_and(|found| found == extension)).collect();
+    let files: Vec<PathBuf> = tracked()
+        .into_iter()
+        .filter(|path| path.extension().is_some_and(|found| found == extension))
+        .collect();
     assert!(!files.is_empty(), "no .{extension} file found");
     files
 }

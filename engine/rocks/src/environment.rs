@@ -22,7 +22,7 @@ const FILTER_BITS: f64 = 12.0;
 
 /// Files on level 0 at which merging begins. One more costs a look-up one filter; merging seldom
 /// saves rewriting, which is what a store of random keys costs most.
-const MERGE_AT_FILES: i32 = 32;
+const MERGE_AT_FILES: i32 = 48;
 
 /// Runs of similar size are merged together, so that a row is rewritten once per size class: a third
 /// of what merging level by level takes. The whole store is merged into one when overwritten and

@@ -17,7 +17,7 @@ use crate::error::failed;
 
 /// A commit waits while level 0 has more files than this: look-ups in 142 files were three times
 /// slower than in a few, and ingestion itself is never slowed down.
-pub(crate) const LEVEL0_FILES_MAX: u64 = 64;
+pub(crate) const LEVEL0_FILES_MAX: u64 = 96;
 
 /// How often a waiting commit looks again.
 const LEVEL0_POLL: Duration = Duration::from_millis(5);

@@ -248,8 +248,8 @@ fn a_batch_sees_its_own_inserts() {
 
 #[test]
 fn batches_need_no_beginning() {
-    let store = filled_store(&[]);
-    let mut index = open(&store);
+    let limits = SeenLimits { window_keys_max: 1 << 20 };
+    let mut index = SeenIndex::open(KIND, limits, filled_store(&[])).unwrap();
     let keys: Vec<_> = (0..BATCH_INSERTS_MAX as u32 + 10).map(u32::to_be_bytes).collect();
     for key in &keys {
         index.insert(key, value(key[3]));

@@ -2,8 +2,7 @@
 
 use crate::keys;
 use crate::limits::{
-    CONNECTIONS, LISTEN, OVERDUE_AFTER, REQUEST_TIMEOUT, SEGMENT_SIZE_BYTES, SYNC_MAX_BYTES,
-    SYNC_MAX_DELAY,
+    CONNECTIONS, LISTEN, OVERDUE_AFTER, REQUEST_TIMEOUT, SEGMENT_SIZE_BYTES, SYNC_MAX_BYTES, SYNC_MAX_DELAY,
 };
 use crate::model::{Http, Segments, Views};
 use crate::problem::{Code, Fault, Problems, Reported};
