@@ -129,16 +129,29 @@ fn names_say_what_is_inside() {
 fn module_files(path: &Path, name: &str) -> [PathBuf; 2] {
     let stem = path.file_stem().unwrap().to_string_lossy();
     let parent = path.parent().unwrap();
-    let is_root = ["lib", "main", "mod"].contains(&&*stem) || parent.ends_with("tests");
+    let is_target = parent.ends_with("tests") || parent.ends_with("examples");
+    let is_root = ["lib", "main", "mod"].contains(&&*stem) || is_target;
     let folder = if is_root { parent.to_owned() } else { parent.join(&*stem) };
     [folder.join(format!("{name}.rs")), folder.join(name).join("mod.rs")]
+}
+
+/// The file that a `#[path = "..."]` names.
+fn named_file(attributes: &[syn::Attribute]) -> Option<String> {
+    attributes.iter().find(|attribute| attribute.path().is_ident("path")).and_then(|attribute| {
+        let syn::Meta::NameValue(pair) = &attribute.meta else { return None };
+        let syn::Expr::Lit(syn::ExprLit { lit: syn::Lit::Str(file), .. }) = &pair.value else { return None };
+        Some(file.value())
+    })
 }
 
 fn declared_modules(items: &[syn::Item], path: &Path, found: &mut BTreeSet<PathBuf>) {
     for item in items {
         if let syn::Item::Mod(module) = item {
             match &module.content {
-                None => found.extend(module_files(path, &module.ident.to_string())),
+                None => found.extend(match named_file(&module.attrs) {
+                    Some(file) => vec![path.parent().unwrap().join(file)],
+                    None => module_files(path, &module.ident.to_string()).to_vec(),
+                }),
                 Some((_, inner)) => declared_modules(inner, path, found),
             }
         }

@@ -55,6 +55,9 @@ fn commits(store: &RocksStore, per_commit: u64, in_all: u64) -> Result<(), Store
         cpu_s += watch.cpu_s();
         level0 = level0.max(store.level0_files()?);
     }
+    let watch = Watch::start();
+    settle();
+    cpu_s += watch.cpu_s();
     let seconds = times.iter().sum::<Duration>().as_secs_f64();
     let millions = in_all as f64 / 1e6;
     println!(
@@ -99,4 +102,19 @@ fn percentile_ms(times: &mut [Duration], share: f64) -> f64 {
     times.sort_unstable();
     let index = ((times.len() as f64 * share) as usize).min(times.len().saturating_sub(1));
     times.get(index).map_or(0.0, Duration::as_secs_f64) * 1e3
+}
+
+/// Waits until the process has nothing to do in the background.
+fn settle() {
+    const STEP: Duration = Duration::from_millis(200);
+    const IDLE_S: f64 = 0.02;
+    loop {
+        let watch = Watch::start();
+        while watch.wall() < STEP {
+            std::thread::park_timeout(STEP);
+        }
+        if watch.cpu_s() < IDLE_S {
+            return;
+        }
+    }
 }
