@@ -4,6 +4,8 @@
 //!
 //! `HONGBAO_CRASH_KILLS=1000` for a long run, `HONGBAO_CRASH_SEED` for another one.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
+
 #[expect(dead_code, unused_imports, reason = "each test binary uses another part of the harness")]
 mod node;
 mod traffic;

@@ -13,6 +13,8 @@
 //!   - see: {orders: {u1_rain_1_cash_1: credited}}
 //! ```
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
+
 mod driver;
 
 use std::path::PathBuf;

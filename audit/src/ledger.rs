@@ -8,6 +8,7 @@ use hongbao_engine::partition::Partition;
 use hongbao_engine::records::Offset;
 use hongbao_engine::store::{Store, StoreError};
 use hongbao_schemas::order::Order as Posting;
+use hongbao_schemas::order_state::OrderState;
 
 use crate::journal::{Journal, Order};
 use crate::report::{At, Invariant, Report};
@@ -20,9 +21,6 @@ pub const BOOK: &str = "book";
 /// What a ledger's store maps an order number to, computed from the posting.
 pub type OrderValue = fn(&[u8]) -> [u8; 16];
 
-/// A person's account of one asset.
-type Account = (Box<str>, Box<str>);
-
 /// Folds one partition of a ledger's book, as far as it is told to.
 pub struct LedgerAudit<'a> {
     name: String,
@@ -31,7 +29,8 @@ pub struct LedgerAudit<'a> {
     order_value: OrderValue,
     /// Postings by order number: what the store maps it to, and how many there are.
     postings: HashMap<Box<str>, ([u8; 16], u64)>,
-    accounts: HashMap<Account, i128>,
+    /// By person and asset, a zero byte between them.
+    accounts: HashMap<String, i128>,
     issued: BTreeMap<Box<str>, i128>,
 }
 
@@ -82,8 +81,8 @@ impl<'a> LedgerAudit<'a> {
     /// # Errors
     /// [`LogError`].
     pub fn advance(&mut self, to: Offset, journal: &Journal, report: &mut Report) -> Result<(), LogError> {
+        let topic = format!("{}.{BOOK}", self.name);
         while let Some(record) = self.stream.next(to, report)? {
-            let topic = format!("{}.{BOOK}", self.name);
             let at = At(&topic, self.partition, record.offset);
             let posting = match Posting::decode(record.bytes) {
                 Ok(posting) => posting,
@@ -97,8 +96,11 @@ impl<'a> LedgerAudit<'a> {
             let amount = i128::from(posting.amount_minor);
             let value = (self.order_value)(record.bytes);
             self.postings.entry(posting.order_no.into()).or_insert((value, 0)).1 += 1;
-            *self.accounts.entry((posting.act_id.into(), posting.asset.into())).or_default() += amount;
-            *self.issued.entry(posting.asset.into()).or_default() += amount;
+            *self.accounts.entry(account(posting.act_id, posting.asset)).or_default() += amount;
+            match self.issued.get_mut(posting.asset) {
+                Some(issued) => *issued += amount,
+                None => drop(self.issued.insert(posting.asset.into(), amount)),
+            }
         }
         Ok(())
     }
@@ -131,9 +133,9 @@ impl<'a> LedgerAudit<'a> {
     fn check_accounts(&self, name: &str, store: &dyn Store, report: &mut Report) -> Result<(), StoreError> {
         let (mut known, mut paid) = (0, BTreeMap::<Box<str>, i128>::new());
         rows_of(store, *b"ac", |key, row| {
-            let account = std::str::from_utf8(key).ok().and_then(|key| key.split_once('\0'));
-            let (act_id, asset) = account.unwrap_or_default();
-            let expected = self.accounts.get(&(act_id.into(), asset.into()));
+            let account = std::str::from_utf8(key).unwrap_or_default();
+            let (act_id, asset) = account.split_once('\0').unwrap_or_default();
+            let expected = self.accounts.get(account);
             known += usize::from(expected.is_some());
             let found = balance_of(row);
             if found.is_none() || found != expected.copied() {
@@ -148,7 +150,10 @@ impl<'a> LedgerAudit<'a> {
                 balance >= 0,
                 format_args!("{name}: {act_id} has {balance} of {asset}"),
             );
-            *paid.entry(asset.into()).or_default() += balance;
+            match paid.get_mut(asset) {
+                Some(paid) => *paid += balance,
+                None => drop(paid.insert(asset.into(), balance)),
+            }
         })?;
         let accounts = self.accounts.len();
         report.expect(
@@ -178,24 +183,38 @@ impl<'a> LedgerAudit<'a> {
     /// The whole book: what each account holds is what the journal says of the orders credited
     /// here (I15). Orders whose outcome is not in the journal yet are among them.
     pub fn finish(&self, journal: &Journal, report: &mut Report) {
-        let mut expected: HashMap<Account, i128> = HashMap::new();
-        for order in journal.orders().filter(|order| self.times(&order.order_no) > 0) {
-            let account = ((*order.act_id).into(), (*order.group.asset).into());
-            *expected.entry(account).or_default() += i128::from(order.amount_minor);
-        }
-        for ((act_id, asset), found) in &self.accounts {
-            let key = (act_id.clone(), asset.clone());
-            let expected = expected.get(&key).copied().unwrap_or(0);
-            if *found != expected {
-                let (name, partition) = (&self.name, self.partition);
-                report.find(
+        let (name, partition) = (&self.name, self.partition);
+        let mut known = 0;
+        for person in journal.people() {
+            let mut sums: BTreeMap<&str, i128> = BTreeMap::new();
+            for order in journal.orders_of(person).filter(|order| self.times(&order.order_no) > 0) {
+                *sums.entry(&order.group.asset).or_default() += i128::from(order.amount_minor);
+            }
+            for (asset, expected) in sums {
+                let (act_id, found) = (&person.act_id, self.accounts.get(&account(&person.act_id, asset)));
+                known += usize::from(found.is_some());
+                let found = found.copied().unwrap_or(0);
+                report.expect(
                     Invariant::I15,
+                    found == expected,
                     format_args!("ledger {name} of partition {partition}: {act_id} has {found} of {asset}, orders say {expected}"),
                 );
             }
         }
-        report.checked(Invariant::I15, "accounts", self.accounts.len() as u64);
+        let accounts = self.accounts.len();
+        report.expect(
+            Invariant::I15,
+            known == accounts,
+            format_args!(
+                "ledger {name} of partition {partition}: {accounts} accounts, {known} of people with orders"
+            ),
+        );
+        report.checked(Invariant::I15, "accounts", accounts as u64);
     }
+}
+
+fn account(act_id: &str, asset: &str) -> String {
+    [act_id, "\0", asset].concat()
 }
 
 fn check_posting(at: At<'_>, posting: &Posting<'_>, record: &[u8], journal: &Journal, report: &mut Report) {
@@ -265,18 +284,19 @@ pub fn check_effects(journal: &Journal, evidence: &[Evidence<'_>], report: &mut 
         );
         let is_intended = times == 0 || order.intents > 0;
         report.expect(Invariant::I12, is_intended, format_args!("{what}: took effect without an intent"));
-        let is_refused = times > 0 && state == hongbao_schemas::order_state::OrderState::Refused;
+        let is_refused = times > 0 && state == OrderState::Refused;
         report.expect(
             Invariant::I15,
             !is_refused,
             format_args!("{what}: refused, and took effect in {places:?}"),
         );
         let is_served = || served.iter().any(|lanes| lanes.iter().any(|served| **served == **lane));
-        let is_credited = state == hongbao_schemas::order_state::OrderState::Credited;
+        let is_credited = state == OrderState::Credited;
         if times == 0 && is_credited && is_served() {
             report.find(Invariant::I15, format_args!("{what}: credited in the journal, and nowhere else"));
         }
     }
+    report.checked(Invariant::I9, "effects", effects.iter().sum());
     report.checked(Invariant::I10, "effects", effects.iter().sum());
     report.checked(Invariant::I12, "effects", effects.iter().sum());
     effects

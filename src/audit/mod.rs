@@ -8,6 +8,8 @@ mod progress;
 mod rebuild;
 mod resume;
 mod simulated;
+#[cfg(test)]
+mod tests;
 mod views;
 
 use std::sync::atomic::{AtomicU16, Ordering};

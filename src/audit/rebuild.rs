@@ -1,6 +1,7 @@
 //! Views folded again from the journal into memory, and held against the stored ones row by row
 //! (I19). What the model says of them is another matter: this is the real fold.
 
+use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,6 +22,12 @@ use hongbao_processors::views::{Views, ViewsLimits, ViewsReader};
 const READ_BYTES: usize = 4 << 20;
 /// Staged bytes after which changes are put into the store.
 const STAGED_BYTES_MAX: usize = 64 << 20;
+
+/// Rows read at a time.
+const PAGE_ROWS: usize = 4096;
+/// All keys of rows are between these.
+const FIRST_KEY: &[u8] = &[];
+const END_KEY: &[u8] = &[0xff];
 
 /// Folds the journal of a partition up to an offset.
 pub fn rebuild(
@@ -81,63 +88,78 @@ fn cut(batch: &ReadBatch, to: Offset) -> ReadBatch {
     shorter
 }
 
-/// Whether a store holds exactly the rows of another.
+/// Whether a store holds exactly the rows of another. Both are read once, in the order of keys.
 pub fn compare(
     store: &dyn Store,
     rebuilt: &dyn Store,
     name: &str,
     report: &mut Report,
 ) -> Result<bool, StoreError> {
-    let (mut rows, mut equal, mut failed) = (0_u64, 0_u64, None);
-    store.scan(&[], &[0xff], &mut |key, row| {
+    let mut expected = RowsInOrder { store: rebuilt, page: VecDeque::new(), next: Some(Vec::new()) };
+    let (mut differences, mut failed) = (0_u64, None);
+    let mut differs = |key: &[u8], what: &str| {
+        differences += 1;
+        report.find(Invariant::I19, format_args!("{name}: the row {} {what}", key.escape_ascii()));
+    };
+    let mut rows = 0;
+    store.scan(FIRST_KEY, END_KEY, &mut |key, row| {
         rows += 1;
-        match rebuilt.get(key) {
-            Ok(Some(expected)) if expected == row => equal += 1,
-            Ok(expected) => {
-                let (key, what) =
-                    (key.escape_ascii(), if expected.is_some() { "differs" } else { "is not rebuilt" });
-                report.find(Invariant::I19, format_args!("{name}: the row {key} {what}"));
+        loop {
+            match expected.peek() {
+                Ok(Some((rebuilt, _))) if &**rebuilt < key => differs(rebuilt, "is missing"),
+                Ok(Some((rebuilt, value))) if rebuilt == key => {
+                    if value != row {
+                        differs(key, "differs");
+                    }
+                    expected.page.pop_front();
+                    return ControlFlow::Continue(());
+                }
+                Ok(_) => {
+                    differs(key, "is not rebuilt");
+                    return ControlFlow::Continue(());
+                }
+                Err(error) => {
+                    failed = Some(error);
+                    return ControlFlow::Break(());
+                }
             }
-            Err(error) => {
-                failed = Some(error);
-                return ControlFlow::Break(());
-            }
+            expected.page.pop_front();
         }
-        ControlFlow::Continue(())
     })?;
     if let Some(error) = failed {
         return Err(error);
     }
-    let mut expected = 0_u64;
-    rebuilt.scan(&[], &[0xff], &mut |_, _| {
-        expected += 1;
-        ControlFlow::Continue(())
-    })?;
-    report.checked(Invariant::I19, "rows", expected);
-    if rows != equal || rows != expected {
-        tell_missing(store, rebuilt, name, report)?;
+    while let Some((rebuilt, _)) = expected.peek()? {
+        differs(rebuilt, "is missing");
+        expected.page.pop_front();
     }
-    Ok(rows == equal && rows == expected)
+    report.checked(Invariant::I19, "rows", rows);
+    Ok(differences == 0)
 }
 
-/// Tells which rows a store lacks.
-fn tell_missing(
-    store: &dyn Store,
-    rebuilt: &dyn Store,
-    name: &str,
-    report: &mut Report,
-) -> Result<(), StoreError> {
-    let mut failed = None;
-    rebuilt.scan(&[], &[0xff], &mut |key, _| match store.get(key) {
-        Ok(Some(_)) => ControlFlow::Continue(()),
-        Ok(None) => {
-            report.find(Invariant::I19, format_args!("{name}: the row {} is missing", key.escape_ascii()));
-            ControlFlow::Continue(())
+/// Rows of a store, a page at a time.
+struct RowsInOrder<'a> {
+    store: &'a dyn Store,
+    page: VecDeque<(Vec<u8>, Vec<u8>)>,
+    /// Where the next page begins, if there is one.
+    next: Option<Vec<u8>>,
+}
+
+impl RowsInOrder<'_> {
+    fn peek(&mut self) -> Result<Option<&(Vec<u8>, Vec<u8>)>, StoreError> {
+        if self.page.is_empty()
+            && let Some(from) = self.next.take()
+        {
+            let (page, next) = (&mut self.page, &mut self.next);
+            self.store.scan(&from, END_KEY, &mut |key, row| {
+                if page.len() == PAGE_ROWS {
+                    *next = Some(key.to_vec());
+                    return ControlFlow::Break(());
+                }
+                page.push_back((key.to_vec(), row.to_vec()));
+                ControlFlow::Continue(())
+            })?;
         }
-        Err(error) => {
-            failed = Some(error);
-            ControlFlow::Break(())
-        }
-    })?;
-    failed.map_or(Ok(()), Err)
+        Ok(self.page.front())
+    }
 }

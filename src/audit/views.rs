@@ -63,11 +63,11 @@ impl Check<'_> {
         let expected = (folded, journal.now_ms, journal.contradictions);
         self.same("offset, time and contradictions", &found, &expected, report);
         let mut sums: BTreeMap<String, (i128, i128)> = BTreeMap::new();
-        for (act_id, person) in journal.people() {
-            self.wallet(act_id, person, &mut sums, report)?;
-            self.statement(act_id, person, report)?;
+        for person in journal.people() {
+            self.wallet(person, &mut sums, report)?;
+            self.statement(person, report)?;
         }
-        report.checked(Invariant::I6, "wallets", journal.people().count() as u64);
+        report.checked(Invariant::I6, "wallets", journal.people().len() as u64);
         report.checked(Invariant::I6, "order states", journal.orders().count() as u64);
         let totals = reader.totals(&GROUP_BY)?.rows;
         self.totals(&totals, &sums, report);
@@ -93,11 +93,11 @@ impl Check<'_> {
 
     fn wallet(
         &self,
-        act_id: &str,
         person: &Person,
         sums: &mut BTreeMap<String, (i128, i128)>,
         report: &mut Report,
     ) -> Result<(), ReadError> {
+        let act_id = &*person.act_id;
         let wallet = self.reader.wallet(act_id, None)?;
         let found: Vec<_> = wallet
             .balances
@@ -135,17 +135,12 @@ impl Check<'_> {
             };
             *all = (all.0 + sum.income_minor(), all.1 + sum.credited_minor);
         }
-        self.items(act_id, person, wallet, report)
+        self.items(person, wallet, report)
     }
 
     /// All single pieces, page by page.
-    fn items(
-        &self,
-        act_id: &str,
-        person: &Person,
-        first: Wallet,
-        report: &mut Report,
-    ) -> Result<(), ReadError> {
+    fn items(&self, person: &Person, first: Wallet, report: &mut Report) -> Result<(), ReadError> {
+        let act_id = &*person.act_id;
         let is_item = |order: &&Order| Asset::parse(&order.group.asset).is_ok_and(|asset| asset.is_pieces());
         let mut expected = self.journal.orders_of(person).filter(is_item);
         let mut page = Some(first);
@@ -167,7 +162,8 @@ impl Check<'_> {
     }
 
     /// All entries, page by page: every field of every order, and where it stands.
-    fn statement(&self, act_id: &str, person: &Person, report: &mut Report) -> Result<(), ReadError> {
+    fn statement(&self, person: &Person, report: &mut Report) -> Result<(), ReadError> {
+        let act_id = &*person.act_id;
         let mut expected = self.journal.orders_of(person);
         let mut cursor = None;
         loop {

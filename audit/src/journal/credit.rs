@@ -61,7 +61,7 @@ impl Journal {
             return;
         }
         let amount = i128::from(order.amount_minor);
-        if let Some(person) = self.people.get_mut(&order.act_id) {
+        if let Some(person) = self.people.get_mut(order.person_number) {
             let balance: &mut Balance = person.balance(&order.group.asset);
             balance.credited_minor += amount;
             let Balance { income_minor, credited_minor } = *balance;
@@ -72,7 +72,7 @@ impl Journal {
                 format_args!("{at} order {}: credited {credited_minor} of {income_minor}", order.order_no),
             );
         }
-        if let Some(sums) = self.totals.get_mut(&order.group) {
+        if let Some((_, sums)) = self.groups.get_mut(order.group_number) {
             let before = *sums;
             sums.credited_count += 1;
             sums.credited_minor += amount;
@@ -84,7 +84,7 @@ impl Journal {
                 format_args!("{at} order {}: totals went back", order.order_no),
             );
         }
-        report.checked(Invariant::I10, "credits", 1);
+        report.checked(Invariant::I9, "credits", 1);
         report.checked(Invariant::I18, "steps of totals", 1);
     }
 
@@ -93,10 +93,10 @@ impl Journal {
         let mut by_person: BTreeMap<&str, Balance> = BTreeMap::new();
         let mut by_total = by_person.clone();
         let mut by_order = by_person.clone();
-        for (asset, balance) in self.people.values().flat_map(|person| &person.balances) {
+        for (asset, balance) in self.people.iter().flat_map(|person| &person.balances) {
             add(&mut by_person, asset, balance.income_minor, balance.credited_minor);
         }
-        for (group, sums) in &self.totals {
+        for (group, sums) in &self.groups {
             add(&mut by_total, &group.asset, sums.accepted_minor, sums.credited_minor);
         }
         for order in self.orders() {

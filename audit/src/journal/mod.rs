@@ -36,8 +36,10 @@ pub struct Balance {
 }
 
 /// One person.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Person {
+    /// The person's id.
+    pub act_id: Arc<str>,
     /// By asset, in the order of first use.
     pub balances: Vec<(Arc<str>, Balance)>,
     /// The orders, in the order of acceptance: number of the lane and place in it.
@@ -127,8 +129,12 @@ pub struct Journal {
     lanes: Vec<Lane>,
     /// Number of the lane and place in it.
     numbers: HashMap<Arc<str>, (usize, usize)>,
-    people: HashMap<Arc<str>, Person>,
-    totals: BTreeMap<Arc<GroupKey>, Sums>,
+    /// In the order of their first award.
+    people: Vec<Person>,
+    people_numbers: HashMap<Arc<str>, usize>,
+    groups: Vec<(Arc<GroupKey>, Sums)>,
+    /// By all names of the group, each with a zero byte behind it.
+    group_numbers: HashMap<String, usize>,
     /// Texts that many orders share.
     texts: HashSet<Arc<str>>,
 }
@@ -205,8 +211,10 @@ impl Journal {
             openings: BTreeMap::new(),
             lanes: Vec::new(),
             numbers: HashMap::new(),
-            people: HashMap::new(),
-            totals: BTreeMap::new(),
+            people: Vec::new(),
+            people_numbers: HashMap::new(),
+            groups: Vec::new(),
+            group_numbers: HashMap::new(),
             texts: HashSet::new(),
         }
     }
@@ -275,43 +283,32 @@ impl Journal {
         if partition_of(award.act_id.as_bytes(), self.partitions) != self.partition {
             report.find(Invariant::I2, format_args!("{at} order {order_no}: is of another partition"));
         }
-        let (lane_name, amount_minor) = (self.text(fact.lane), award.amount_minor);
+        let amount_minor = award.amount_minor;
         report.expect(
             Invariant::I8,
             amount_minor > 0,
             format_args!("{at} order {order_no}: {amount_minor} minor units"),
         );
-        let lane = self.lane_number(&lane_name);
+        let lane = self.lane_number(fact.lane);
         let place = self.lanes[lane].orders.len();
         if u64::try_from(fact.lane_seq) != Ok(place as u64 + 1) {
-            let (seq, next) = (fact.lane_seq, place + 1);
-            report.find(
-                Invariant::I5,
-                format_args!("{at} order {order_no}: is {seq} of {lane_name}, not {next}"),
-            );
+            let (seq, next, lane) = (fact.lane_seq, place + 1, fact.lane);
+            report.find(Invariant::I5, format_args!("{at} order {order_no}: is {seq} of {lane}, not {next}"));
         }
         if self.numbers.contains_key(&order_no) {
             report.find(Invariant::I2, format_args!("{at} order {order_no}: accepted before"));
         } else {
             self.numbers.insert(Arc::clone(&order_no), (lane, place));
         }
-        let group = GroupKey {
-            activity_id: self.text(award.activity_id),
-            scene_id: self.text(award.scene_id),
-            reward_type: self.text(award.reward_type),
-            asset: self.text(fact.asset),
-            lane: lane_name,
-        };
-        let act_id = match self.people.get_key_value(award.act_id) {
-            Some((act_id, _)) => Arc::clone(act_id),
-            None => award.act_id.into(),
-        };
-        let group = self.count_accepted(&act_id, group, (lane, place), amount_minor);
+        let (person_number, group_number) = (self.person_number(award.act_id), self.group_number(fact));
+        let group = self.count_accepted(person_number, group_number, (lane, place), amount_minor);
         let order = Order::new(Acceptance {
             order_no,
-            act_id,
+            act_id: Arc::clone(&self.people[person_number].act_id),
+            person_number,
             reconciled: self.is_reconciled(&group),
             group,
+            group_number,
             reward_id: self.text(award.reward_id),
             app: self.text(award.app),
             amount_minor,
@@ -326,23 +323,48 @@ impl Journal {
     /// Adds an accepted amount to the person and to the totals.
     fn count_accepted(
         &mut self,
-        act_id: &Arc<str>,
-        group: GroupKey,
+        person: usize,
+        group: usize,
         place: (usize, usize),
         amount_minor: i64,
     ) -> Arc<GroupKey> {
+        let (group, sums) = &mut self.groups[group];
         let amount = i128::from(amount_minor);
-        let person = self.people.entry(Arc::clone(act_id)).or_default();
-        person.orders.push(place);
-        person.balance(&group.asset).income_minor += amount;
-        let group = match self.totals.get_key_value(&group) {
-            Some((group, _)) => Arc::clone(group),
-            None => Arc::new(group),
-        };
-        let sums = self.totals.entry(Arc::clone(&group)).or_default();
         sums.accepted_count += 1;
         sums.accepted_minor += amount;
-        group
+        let person = &mut self.people[person];
+        person.orders.push(place);
+        person.balance(&group.asset).income_minor += amount;
+        Arc::clone(group)
+    }
+
+    fn person_number(&mut self, act_id: &str) -> usize {
+        if let Some(number) = self.people_numbers.get(act_id) {
+            return *number;
+        }
+        let act_id: Arc<str> = act_id.into();
+        self.people_numbers.insert(Arc::clone(&act_id), self.people.len());
+        self.people.push(Person { act_id, balances: Vec::new(), orders: Vec::new() });
+        self.people.len() - 1
+    }
+
+    fn group_number(&mut self, fact: &Accepted<'_>) -> usize {
+        let award = &fact.award;
+        let names = [award.activity_id, award.scene_id, award.reward_type, fact.asset, fact.lane];
+        let names: String = names.iter().flat_map(|name| [*name, "\0"]).collect();
+        if let Some(number) = self.group_numbers.get(&names) {
+            return *number;
+        }
+        let group = GroupKey {
+            activity_id: self.text(award.activity_id),
+            scene_id: self.text(award.scene_id),
+            reward_type: self.text(award.reward_type),
+            asset: self.text(fact.asset),
+            lane: self.text(fact.lane),
+        };
+        self.group_numbers.insert(names, self.groups.len());
+        self.groups.push((Arc::new(group), Sums::default()));
+        self.groups.len() - 1
     }
 
     /// Scenes are reconciled unless the settings in force say otherwise.
@@ -374,9 +396,10 @@ impl Journal {
         self.lanes.iter().position(|lane| &*lane.name == name)
     }
 
-    fn lane_number(&mut self, name: &Arc<str>) -> usize {
+    fn lane_number(&mut self, name: &str) -> usize {
         self.find_lane(name).unwrap_or_else(|| {
-            self.lanes.push(Lane { name: Arc::clone(name), orders: Vec::new(), facts: Vec::new() });
+            let name = name.into();
+            self.lanes.push(Lane { name, orders: Vec::new(), facts: Vec::new() });
             self.lanes.len() - 1
         })
     }
@@ -403,7 +426,7 @@ impl Journal {
         report.checked(
             Invariant::I16,
             "balances",
-            self.people.values().map(|person| person.balances.len() as u64).sum(),
+            self.people.iter().map(|person| person.balances.len() as u64).sum(),
         );
         let intents = self.orders().map(|order| u64::from(order.intents)).sum();
         report.checked(Invariant::I12, "intents", intents);

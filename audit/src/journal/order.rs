@@ -31,8 +31,10 @@ pub struct Order {
     pub order_no: Arc<str>,
     /// The person.
     pub act_id: Arc<str>,
+    pub(super) person_number: usize,
     /// Activity, scene, type, asset and lane.
     pub group: Arc<GroupKey>,
+    pub(super) group_number: usize,
     /// Template or pendant; may be empty.
     pub reward_id: Arc<str>,
     /// Which app; may be empty.
@@ -67,7 +69,9 @@ pub struct Order {
 pub(crate) struct Acceptance {
     pub(crate) order_no: Arc<str>,
     pub(crate) act_id: Arc<str>,
+    pub(crate) person_number: usize,
     pub(crate) group: Arc<GroupKey>,
+    pub(crate) group_number: usize,
     pub(crate) reward_id: Arc<str>,
     pub(crate) app: Arc<str>,
     pub(crate) amount_minor: i64,
@@ -93,7 +97,9 @@ impl Order {
         Self {
             order_no: terms.order_no,
             act_id: terms.act_id,
+            person_number: terms.person_number,
             group: terms.group,
+            group_number: terms.group_number,
             reward_id: terms.reward_id,
             app: terms.app,
             amount_minor: terms.amount_minor,
@@ -214,7 +220,9 @@ mod tests {
         Order::new(Acceptance {
             order_no: text(),
             act_id: text(),
+            person_number: 0,
             group: group.into(),
+            group_number: 0,
             reward_id: text(),
             app: text(),
             amount_minor: 1,

@@ -110,15 +110,16 @@ impl Journal {
         steps.into_values().collect()
     }
 
-    /// All people who ever had an order accepted.
-    pub fn people(&self) -> impl Iterator<Item = (&str, &Person)> {
-        self.people.iter().map(|(act_id, person)| (&**act_id, person))
+    /// All people who ever had an order accepted, in the order of their first one.
+    #[must_use]
+    pub fn people(&self) -> &[Person] {
+        &self.people
     }
 
     /// A person by id.
     #[must_use]
     pub fn person(&self, act_id: &str) -> Option<&Person> {
-        self.people.get(act_id)
+        self.people.get(*self.people_numbers.get(act_id)?)
     }
 
     /// A person's orders, newest first, each with its lane and sequence.
@@ -128,8 +129,8 @@ impl Journal {
 
     /// Totals by activity, scene, type, asset and lane.
     #[must_use]
-    pub fn totals(&self) -> &BTreeMap<Arc<GroupKey>, Sums> {
-        &self.totals
+    pub fn totals(&self) -> &[(Arc<GroupKey>, Sums)] {
+        &self.groups
     }
 
     /// Names of the lanes that ever had an order.

@@ -160,6 +160,7 @@ impl Dispatcher {
     fn withdraw(&mut self, ticket: Ticket, why: &'static str, now: Now) {
         let Some(flight) = self.take_unsent(ticket) else { return };
         let lane = &mut self.lanes[flight.lane];
+        lane.counts.deferred += flight.len();
         let track = &mut lane.tracks[flight.track];
         for (first, count) in flight.batch.ranges() {
             track.facts.add(CreditStage::Deferred, &Reason::Borrowed(why), first, count);

@@ -134,6 +134,8 @@ fn cash_goes_first_across_partitions_and_others_get_the_floor() {
         assert!(coupon * 10 >= most * 8, "{coupon} of {most} with a floor of {floor_permille}");
         assert!(cash + coupon >= 96_000, "{cash} and {coupon}: nothing is wasted");
         assert_eq!(orders_of(&script.sent, "other"), 300, "not in the pool, not held up");
+        let withdrawn = dispatcher.status().lanes()[1].counts.deferred;
+        assert!(withdrawn < 2_500, "{withdrawn}: coupons are not intended only to be withdrawn");
         let pool: Vec<Sent> = script.sent.iter().filter(|one| one.lane != "other").cloned().collect();
         assert!(busiest(&pool) <= 10_000);
     }

@@ -277,3 +277,40 @@ fn draining_is_over_when_the_outcomes_are_durable() {
     assert!(world.run(&mut dispatcher, 50));
     assert_eq!(world.stories(0, "cash"), ["sC", "sC", "sC"]);
 }
+
+#[test]
+fn a_resend_is_withdrawn_when_the_key_dies_while_its_intent_is_synced() {
+    let clock = std::sync::Arc::new(super::kit::TestClock::default());
+    let log = hongbao_engine::memory::log::MemoryLog::manual(1, clock.clone());
+    let world = World::over(log.into(), clock, &["cash"]);
+    world.orders("cash", 0, 1);
+    let able = Capabilities { key_life: KeyLife::Lasts(Duration::from_secs(9)), can_query: false, ..ABLE };
+    let (bank, script) = Scripted::new(&world, able);
+    script.lock().answers.push_back((Outcomes::All(unknown()), None));
+    let mut dispatcher = world.open(bank);
+    for _ in 0..2 {
+        world.run(&mut dispatcher, 5);
+        world.log.sync();
+    }
+    // The resend is intended at once, and its sync takes longer than the key lives.
+    world.run(&mut dispatcher, 7_000);
+    world.log.sync();
+    world.run(&mut dispatcher, 50);
+    world.log.sync();
+    assert_eq!(script.lock().sent.len(), 1);
+    assert_eq!(world.stories(0, "cash"), ["susdR"]);
+}
+
+#[test]
+fn what_the_journal_calls_unknown_is_not_called_so_again() {
+    let world = World::new(&["cash"], 1);
+    world.orders("cash", 0, 1);
+    for _ in 0..3 {
+        let (bank, script) = Scripted::new(&world, ABLE);
+        script.lock().by = Some(Box::new(|_| (Outcomes::All(unknown()), None)));
+        script.lock().told = std::iter::repeat_n(Told::Pending, 1_000).collect();
+        let mut dispatcher = world.open(bank);
+        world.run(&mut dispatcher, 500);
+    }
+    assert_eq!(world.stories(0, "cash"), ["su"]);
+}
