@@ -133,6 +133,15 @@ pub enum Command {
     Tap(TapArgs),
     /// Run a simulated downstream over HTTP, with faults and a book of its own.
     Downstream(DownstreamArgs),
+    /// Make a bearer token for a server that is reached from other machines.
+    Token {
+        /// What it may do; each role may do what those before it may.
+        #[arg(value_enum)]
+        role: TokenRole,
+        /// Whose it is, for the tokens file.
+        #[arg(default_value = "somebody")]
+        name: String,
+    },
     /// Audit a data folder offline: fold the log again with a plain model and compare everything.
     Check,
     /// Measure one stage, self-contained.
@@ -173,6 +182,17 @@ pub enum GraphFormat {
     Json,
     /// Lines.
     Text,
+}
+
+/// Roles of tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TokenRole {
+    /// Publish awards and read orders.
+    Producer,
+    /// Read everything.
+    Viewer,
+    /// Act.
+    Operator,
 }
 
 /// `hongbao config`.

@@ -81,6 +81,7 @@ pub async fn records(
     Query(params): Query<BTreeMap<String, String>>,
 ) -> Result<Json<RecordsView>, Problem> {
     let partitions = state.log.partitions();
+    known(&state, &topic)?;
     let partition = match params.get("partition").map(|text| text.parse::<u16>()) {
         None => 0,
         Some(Ok(partition)) if partition < partitions => partition,
@@ -110,6 +111,17 @@ pub async fn records(
         Ok(page) => Ok(Json(page.map_err(failed)?)),
         Err(error) => Err(failed(LogError::Failed(error.to_string()))),
     }
+}
+
+/// Refuses a topic that there cannot be, rather than show it as empty.
+fn known(state: &ApiState, topic: &str) -> Result<(), Problem> {
+    let lanes: Vec<String> =
+        state.reads.lanes().into_iter().map(|lane| format!("orders.{}", lane.lane)).collect();
+    if ["awards", "journal", "dlq.intake"].contains(&topic) || lanes.iter().any(|lane| lane == topic) {
+        return Ok(());
+    }
+    let detail = format!("there are awards, journal, dlq.intake, {}", lanes.join(", "));
+    Err(Problem::new(StatusCode::NOT_FOUND, "unknown_topic", "No such topic", detail))
 }
 
 fn bad(name: &str, expected: String) -> Problem {

@@ -46,10 +46,10 @@ impl DataDir {
             let mut key = [0; 32];
             getrandom::fill(&mut key)
                 .map_err(|error| anyhow!("no randomness for the control key: {error}"))?;
-            write_durably(root, KEY_FILE, &key, 0o600)?;
+            write_durably_at(root, KEY_FILE, &key, 0o600)?;
             let identity = Identity { format: FORMAT, namespace: namespace.to_owned(), partitions };
             // Last, so that a folder with an identity has everything.
-            write_durably(root, IDENTITY_FILE, &serde_json::to_vec_pretty(&identity)?, 0o644)?;
+            write_durably_at(root, IDENTITY_FILE, &serde_json::to_vec_pretty(&identity)?, 0o644)?;
         }
         let opened = Self::with_lock(root, lock)?;
         if opened.identity.partitions != partitions {
@@ -98,7 +98,7 @@ impl DataDir {
 
     /// Replaces a file of the folder in one durable step.
     pub fn write_durably(&self, name: &str, bytes: &[u8]) -> anyhow::Result<()> {
-        write_durably(&self.root, name, bytes, 0o644)
+        write_durably_at(&self.root, name, bytes, 0o644)
     }
 
     /// A path within the folder.
@@ -141,7 +141,8 @@ fn refuse_foreign(root: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn write_durably(root: &Path, name: &str, bytes: &[u8], mode: u32) -> anyhow::Result<()> {
+/// Replaces a file of a folder in one durable step.
+pub fn write_durably_at(root: &Path, name: &str, bytes: &[u8], mode: u32) -> anyhow::Result<()> {
     use std::os::unix::fs::OpenOptionsExt;
     let (path, draft) = (root.join(name), root.join(format!("{name}.new")));
     let write = || -> std::io::Result<()> {

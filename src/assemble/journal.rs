@@ -8,17 +8,21 @@ use hongbao_engine::task::TaskStatus;
 use hongbao_processors::views::ViewsReader;
 use hongbao_sinks::journal_view::{JournalView, LaneResume, OpenRange, ViewError, Winner};
 
+/// Whether a lane may send in a partition, given whether orders of it are unresolved; else why not.
+pub type Admit = Box<dyn Fn(&str, u16, bool) -> Result<(), String> + Send + Sync>;
+
 /// The views of a process as sinks see them.
 pub struct FoldedJournal {
     reader: Arc<ViewsReader>,
     /// The views' tasks, by partition.
     tasks: Vec<Arc<TaskStatus>>,
+    admit: Admit,
 }
 
 impl FoldedJournal {
     /// The journal as these views fold it.
-    pub fn new(reader: Arc<ViewsReader>, tasks: Vec<Arc<TaskStatus>>) -> Self {
-        Self { reader, tasks }
+    pub fn new(reader: Arc<ViewsReader>, tasks: Vec<Arc<TaskStatus>>, admit: Admit) -> Self {
+        Self { reader, tasks, admit }
     }
 }
 
@@ -39,6 +43,8 @@ impl JournalView for FoldedJournal {
     fn lane(&self, partition: Partition, lane: &str) -> Result<LaneResume, ViewError> {
         let state =
             self.reader.lane_state(partition.0, lane).map_err(|error| unavailable(partition, error))?;
+        let is_unresolved = !state.sent.is_empty();
+        (self.admit)(lane, partition.0, is_unresolved).map_err(|reason| unavailable(partition, reason))?;
         let epoch = u32::try_from(state.epoch).map_err(|_| {
             unavailable(partition, format!("epoch {} of lane {lane} is out of bounds", state.epoch))
         })?;
@@ -50,7 +56,7 @@ impl JournalView for FoldedJournal {
             first: range.first,
             count: range.count,
             first_intent_ms: range.first_intent_at_ms,
-            is_unknown: range.unknown.is_some(),
+            is_unknown: range.unknown.is_some() && !range.in_flight,
         });
         Ok(LaneResume {
             opened: state.writer.map(|writer| Winner { writer, epoch }),

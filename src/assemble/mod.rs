@@ -6,6 +6,7 @@ mod journal;
 mod reads;
 mod samples;
 mod sinks;
+mod targets;
 mod tasks;
 
 use std::path::Path;

@@ -64,6 +64,14 @@ impl NodeReads {
         let mut halted: Vec<String> =
             tasks.filter_map(|task| Some(format!("{}: {}", task.name(), task.halted()?))).collect();
         halted.extend(self.sinks.halted());
+        for summary in self.reader.lanes().unwrap_or_default() {
+            if summary.backlog > 0 && self.topology.lane(&summary.lane).is_none() {
+                halted.push(format!(
+                    "lane {}: it is not in the topology and {} orders wait in it; put it back",
+                    summary.lane, summary.backlog
+                ));
+            }
+        }
         halted
     }
 
@@ -71,8 +79,12 @@ impl NodeReads {
     fn lag_ms(&self, partition: u16) -> Result<u64, ReadError> {
         let status = self.status(partition)?;
         let (_, awards_end) = self.log.range(Partition(partition), AWARDS).map_err(log_failed)?;
+        // What was decided must be readable before the journal's end means anything.
+        let is_decided = status.intake.applied() >= awards_end
+            && self.log.durable(Partition(partition)).map_err(log_failed)?
+                >= status.intake.outputs_position();
         let (_, journal_end) = self.log.range(Partition(partition), JOURNAL).map_err(log_failed)?;
-        if status.intake.applied() >= awards_end && status.views.applied() >= journal_end {
+        if is_decided && status.views.applied() >= journal_end {
             return Ok(0);
         }
         // Behind: at least as old as what was applied last.
@@ -123,8 +135,12 @@ impl Reads for NodeReads {
         }
         let mut starting = self.starting.lock();
         starting.retain_mut(|barrier| !matches!(self.passed(barrier), Ok(true)));
+        // A partition that has stopped will not catch up; the others must before anything is read.
+        let still =
+            |barrier: &&Barrier| self.status(barrier.partition).is_ok_and(|status| !status.is_halted());
+        let recovering = starting.iter().filter(still).count();
         let halted = self.halted();
-        if !halted.is_empty() {
+        if recovering == 0 && !halted.is_empty() {
             return Readiness::Halted(halted);
         }
         if starting.is_empty() {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use hongbao_engine::clock::Clock;
 use hongbao_engine::log::Log;
+use hongbao_engine::panics;
 use hongbao_engine::partition::Partition;
 use hongbao_engine::store::Store;
 use hongbao_rocks::RocksStore;
@@ -27,6 +28,7 @@ use parking_lot::Mutex;
 
 use super::data_dir::DataDir;
 use super::journal::FoldedJournal;
+use super::targets::Targets;
 use super::tasks::Folds;
 use super::{LEDGER_DIR, SIMULATED_DIR, open_log, segment_options};
 
@@ -110,10 +112,13 @@ impl Sinks {
             downstreams.insert(name.to_owned(), opened);
         }
         let tasks = spec.folds.partitions.iter().map(|partition| Arc::clone(&partition.views)).collect();
+        let targets = Targets::open(spec.data, spec.topology)?;
+        let admit =
+            Box::new(move |lane: &str, partition, unresolved| targets.admit(lane, partition, unresolved));
         let ports = Ports {
             log: Arc::clone(spec.log),
             clock: Arc::clone(spec.clock),
-            view: Arc::new(FoldedJournal::new(Arc::clone(&spec.folds.reader), tasks)),
+            view: Arc::new(FoldedJournal::new(Arc::clone(&spec.folds.reader), tasks, admit)),
             downstreams,
         };
         let dispatcher = Dispatcher::open(dispatcher_spec(&spec)?, ports).context("sinks")?;
@@ -171,10 +176,14 @@ struct Thread {
 
 impl Thread {
     fn run(mut self) {
-        if let Err(error) = self.work() {
-            tracing::error!(%error, "the dispatcher has stopped");
-            *self.failed.lock() = Some(error.to_string());
-        }
+        let failed = Arc::clone(&self.failed);
+        let reason = match panics::catch(|| self.work()) {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(panic) => panic,
+        };
+        tracing::error!(reason, "the dispatcher has stopped");
+        *failed.lock() = Some(reason);
     }
 
     fn work(&mut self) -> Result<(), DispatchError> {

@@ -61,6 +61,13 @@ pub struct PartitionStatus {
     pub seen: Arc<SeenCounters>,
 }
 
+impl PartitionStatus {
+    /// Whether a fold of the partition has stopped.
+    pub fn is_halted(&self) -> bool {
+        self.intake.halted().is_some() || self.views.halted().is_some()
+    }
+}
+
 /// Running folds.
 pub struct Folds {
     /// By partition.

@@ -17,8 +17,8 @@ use hongbao_processors::intake::JOURNAL;
 use hongbao_schemas::award::Award;
 use hongbao_schemas::ext::Ext;
 use hongbao_schemas::journal::{
-    Accepted, Conflict, CreditFact, CreditStage, Fact, Opened, RangesBuf, Rejected, SeqRange, SettingsChanged,
-    Ticked,
+    Accepted, Conflict, CreditFact, CreditStage, Fact, Opened, RangesBuf, Rejected, SeqRange,
+    SettingsChanged, Ticked,
 };
 
 use super::{rebuild, views};
@@ -53,7 +53,8 @@ struct Writer {
 impl Writer {
     fn new(seed: u64) -> Self {
         let log = MemoryLog::new(2, Arc::new(ManualClock::at(START_MS)));
-        let mut writer = Self { log, random: seed, seqs: [0; 3], accepted: [0; 2], awards: 0, now_ms: START_MS };
+        let mut writer =
+            Self { log, random: seed, seqs: [0; 3], accepted: [0; 2], awards: 0, now_ms: START_MS };
         let body = SETTINGS.as_bytes();
         let settings = SettingsChanged { number: 1, body, award_offset: 0, at_ms: START_MS };
         writer.intake(&Fact::SettingsChanged(settings));
@@ -122,7 +123,14 @@ impl Writer {
             ext: Ext::EMPTY,
         };
         let lane = ["cash", "coupon"][lane];
-        self.intake(&Fact::Accepted(Accepted { award, asset, lane, lane_seq, award_offset, at_ms: self.now_ms }));
+        self.intake(&Fact::Accepted(Accepted {
+            award,
+            asset,
+            lane,
+            lane_seq,
+            award_offset,
+            at_ms: self.now_ms,
+        }));
     }
 
     fn credit(&mut self) {
@@ -135,7 +143,10 @@ impl Writer {
         }
         let name = ["cash", "coupon"][lane];
         let (at_ms, reason) = (self.now_ms + 3, ["", "timeout"][self.below(2) as usize]);
-        self.append(lane, &Fact::Credit(CreditFact { stage, lane: name, at_ms, ranges: ranges.as_ranges(), reason }));
+        self.append(
+            lane,
+            &Fact::Credit(CreditFact { stage, lane: name, at_ms, ranges: ranges.as_ranges(), reason }),
+        );
     }
 
     fn refuse(&mut self) {
@@ -205,7 +216,9 @@ fn views_and_model_agree() {
         let writer = journal(seed, 10 + seed as usize);
         for at in [writer.end(), writer.end() / 2, 0] {
             let report = findings(&writer, rebuilt(&writer, at), at);
-            assert_eq!(of_views(&report), [], "seed {seed} at {at}: {report:#?}");
+            let broken = of_views(&report);
+            let details: Vec<_> = broken.iter().flat_map(|invariant| report.line(*invariant).details).collect();
+            assert_eq!(broken, [], "seed {seed} at {at}: {details:#?}");
         }
     }
 }
@@ -251,7 +264,9 @@ fn changed_rows_are_found() {
     ];
     for (name, kind, change, expected) in cases {
         let report = findings(&writer, changed(&store, kind, change), end);
-        assert_eq!(of_views(&report), expected, "{name}: {report:#?}");
+        let broken = of_views(&report);
+        let details: Vec<_> = broken.iter().flat_map(|invariant| report.line(*invariant).details).collect();
+        assert_eq!(broken, expected, "{name}: {details:#?}");
         let detail = report.line(Invariant::I19).details.concat();
         assert!(detail.contains(&kind.escape_ascii().to_string()), "{name}: {detail}");
     }

@@ -7,6 +7,7 @@ pub mod offline;
 mod produce;
 mod rain;
 mod tap;
+mod token;
 mod top;
 mod up;
 
@@ -32,6 +33,7 @@ pub fn run(cli: Cli) -> Outcome {
         Command::Lag { max } => look::lag(&global, max),
         Command::Tap(args) => tap::run(&global, &args),
         Command::Downstream(args) => downstream::run(&args),
+        Command::Token { role, name } => token::run(role, &name),
         Command::Check => audit::run(&global),
         Command::Bench(args) => bench::run(&global, &args),
     }

@@ -89,8 +89,8 @@ pub fn run(global: &Global, args: &ProduceArgs) -> Outcome {
         }
         None => Box::new(BufReader::new(std::io::stdin())),
     };
-    let is_container =
-        args.file.as_ref().is_some_and(|path| path.extension().is_some_and(|end| end == "avro"));
+    // Whatever the name says: a container file begins with these bytes, and no NDJSON does.
+    let is_container = input.fill_buf()?.starts_with(b"Obj\x01");
     if is_container {
         for (index, award) in container::read(&mut input).context("not an Avro container file")?.enumerate() {
             match award {

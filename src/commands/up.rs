@@ -11,7 +11,7 @@ use hongbao_api::{ApiOptions, Server, Tokens};
 use hongbao_engine::task::TaskPolicy;
 use hongbao_topology::Topology;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use super::demo::{self, Demo};
@@ -35,6 +35,8 @@ pub fn run(global: &Global, args: &UpArgs) -> Outcome {
         .enable_all()
         .build()
         .context("cannot start the HTTP threads")?;
+    // From here on a signal waits to be seen, also one that comes while everything is opened.
+    let mut signals = runtime.block_on(async { Signals::new() })?;
     let listener =
         runtime.block_on(TcpListener::bind(listen)).with_context(|| format!("cannot listen on {listen}"))?;
     let address = listener.local_addr().context("listener")?;
@@ -59,9 +61,9 @@ pub fn run(global: &Global, args: &UpArgs) -> Outcome {
     let serving = runtime.spawn(server.serve(listener, stopping));
     banner(global, &topology, address);
     let demo = args.demo.then(|| Demo::start(&node, &topology, args)).transpose()?;
-    runtime.block_on(wait_for_signal(&node))?;
+    runtime.block_on(wait_for_signal(&node, &mut signals));
     eprintln!("draining (a second signal stops at once)");
-    runtime.spawn(stop_at_once_on_signal());
+    runtime.spawn(stop_at_once(signals));
     drop(demo);
     node.reads.draining.store(true, std::sync::atomic::Ordering::Release);
     stop.send_replace(true);
@@ -114,16 +116,33 @@ fn banner(global: &Global, topology: &Topology, address: SocketAddr) {
     eprintln!("  metrics  http://{address}/metrics");
 }
 
-async fn wait_for_signal(node: &Node) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+/// SIGTERM and Ctrl-C.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Self> {
+        let terminate = signal(SignalKind::terminate()).context("signals")?;
+        Ok(Self { terminate, interrupt: signal(SignalKind::interrupt()).context("signals")? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+async fn wait_for_signal(node: &Node, signals: &mut Signals) {
     let mut said_ready = false;
     let mut look = tokio::time::interval(PROGRESS_EVERY.min(Duration::from_millis(200)));
     let mut looks = 0_u32;
     loop {
         tokio::select! {
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
+            () = signals.next() => return,
             _ = look.tick(), if !said_ready => {
                 looks += 1;
                 match node.reads.readiness() {
@@ -143,16 +162,8 @@ async fn wait_for_signal(node: &Node) -> anyhow::Result<()> {
     }
 }
 
-async fn stop_at_once_on_signal() {
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        return;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
+async fn stop_at_once(mut signals: Signals) {
+    signals.next().await;
     eprintln!("stopped at once; the next start goes on from the last commit");
     std::process::exit(130);
 }

@@ -3,8 +3,7 @@
 mod case;
 mod downstream;
 mod expect;
-#[path = "../../src/assemble/journal.rs"]
-mod journal;
+mod view;
 mod world;
 mod yaml;
 

@@ -24,7 +24,7 @@ use hongbao_topology::Topology;
 use parking_lot::{Mutex, MutexGuard};
 
 use super::downstream::{Script, Scripted};
-use super::journal::FoldedJournal;
+use super::view::WorldView;
 
 /// 2027-02-05T20:00:00+08:00.
 const START_MS: i64 = 1_801_828_800_000;
@@ -220,7 +220,7 @@ impl World {
             boards.push(board);
         }
         let tasks = views.iter().map(TaskRunner::status).collect();
-        let view = Arc::new(FoldedJournal::new(reader.clone(), tasks));
+        let view = Arc::new(WorldView { reader: reader.clone(), tasks });
         let downstreams = self.topology.downstreams().iter().map(|downstream| {
             let scripted = Scripted::new(downstream.kind(), self.scripts[downstream.name()].clone());
             (downstream.name().to_owned(), Box::new(scripted) as Box<dyn Downstream>)

@@ -4,6 +4,8 @@ use reqwest::header::HeaderMap;
 use reqwest::{Method, RequestBuilder};
 use serde_json::Value;
 
+use super::wait::until;
+
 /// Seconds that an award's verdict is waited for.
 const WAIT: &str = "wait=20";
 
@@ -112,9 +114,13 @@ impl Client {
         self.send(self.request(Method::GET, path))
     }
 
-    /// `GET`.
+    /// `GET`; again as long as the answer is that the folds lag, which only says to ask again.
     pub fn get(&self, path: &str) -> Answer {
-        self.try_get(path).unwrap()
+        until(&format!("the folds reach {path}"), || {
+            let answer = self.try_get(path).unwrap();
+            let lags = answer.status == 503 && answer.text().contains("\"lagging\"");
+            (!lags).then_some(answer)
+        })
     }
 
     /// `POST` of awards; with `wait` for their verdicts.

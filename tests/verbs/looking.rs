@@ -47,7 +47,9 @@ fn has(text: &str, pieces: &[&str]) {
 }
 
 fn without_time(mut value: Value) -> Value {
-    value.as_object_mut().unwrap().remove("as_of").unwrap();
+    for field in ["as_of", "lag_ms"] {
+        value.as_object_mut().unwrap().remove(field).unwrap();
+    }
     value
 }
 

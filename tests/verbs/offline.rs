@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
-use crate::node::{CAMPAIGN, Files, TOPOLOGY, run};
+use crate::node::{CAMPAIGN, Call, Files, TOPOLOGY, run};
 
 #[test]
 fn validate_names_every_error_with_its_place() {
@@ -80,6 +80,23 @@ fn config_show_has_defaults_and_means_the_same() {
     let again = Files::with(topology, campaign);
     let shown_again = run(&again, &["config", "show"]).with_code(0).stdout;
     assert_eq!(shown_again, shown);
+}
+
+/// Variables are replaced; files that hold secrets are named and not shown.
+#[test]
+fn config_show_has_variables_and_no_secrets() {
+    let files = Files::new();
+    let topology = TOPOLOGY.replace("name: test", "name: ${HONGBAO_NAME:-unnamed}");
+    let tokens = files.write("tokens", "viewer s3cret\n");
+    files.write("topology.yaml", format!("{topology}http:\n  tokens_file: {}\n", tokens.display()));
+    for (variables, name) in [(&[][..], "name: unnamed"), (&[("HONGBAO_NAME", "spring")], "name: spring")] {
+        let shown = Call { variables, ..Call::new(&files, &["config", "show"]) }.run().with_code(0).stdout;
+        assert!(shown.lines().any(|line| line == name), "{name:?} in\n{shown}");
+        assert!(!shown.contains("s3cret"), "{shown}");
+    }
+    files.write("topology.yaml", topology.replace(":-unnamed", ":?say who you are"));
+    let ended = run(&files, &["config", "show"]).with_code(78);
+    assert!(ended.stderr.contains("say who you are") && ended.stderr.contains("E0105"), "{}", ended.stderr);
 }
 
 #[test]

@@ -138,14 +138,22 @@ fn check_audits_a_folder_that_nobody_holds() {
     let check = |data: &str| run(&files, &["check", "--config", &config, "--data-dir", data]);
     check(&data).with_code(1);
     let server = Server::start(&files);
-    let awards: Vec<Value> = (0..50).map(|user| award(&format!("u{user}_rain_1_cash_1"))).collect();
-    assert_eq!(server.api.decide(&json!(awards)).status, 200);
-    server.until_credited(&["cash"]);
+    let awards =
+        (0..25).flat_map(|user| ["rain", "film"].map(|scene| award(&format!("u{user}_{scene}_1_x_1"))));
+    assert_eq!(server.api.decide(&Value::Array(awards.collect())).status, 200);
+    server.until_credited(&["cash", "coupon"]);
     let held = check(&data).with_code(1);
     assert!(held.stderr.contains("held by another process"), "{}", held.stderr);
     server.stop();
     let ended = check(&data).with_code(0);
-    assert!(ended.stdout.lines().count() >= 5, "one line per invariant:\n{}", ended.stdout);
+    for invariant in ["I1 ", "I2 ", "I10", "I15", "I19"] {
+        let line = ended.stdout.lines().find(|line| line.starts_with(invariant));
+        assert!(line.is_some_and(|line| line.contains("ok")), "{invariant}:\n{}", ended.stdout);
+    }
+    // A downstream whose book lost what it gave.
+    std::fs::remove_file(files.root().join("data/simulated/partner.book")).unwrap();
+    let ended = check(&data).with_code(3);
+    assert!(ended.stdout.contains("FAIL") && ended.stdout.contains("u0_film_1_x_1"), "{}", ended.stdout);
 }
 
 #[test]

@@ -53,7 +53,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             store.level0_files()?,
         );
     }
+    for store in stores {
+        let watch = Watch::start();
+        let mut index = SeenIndex::open(*b"on", limits(), store)?;
+        index.wait_for_filter()?;
+        println!("filter of {} MB rebuilt in {:.1} s", index.filter_bytes() >> 20, watch.wall().as_secs_f64());
+    }
     Ok(())
+}
+
+fn limits() -> SeenLimits {
+    SeenLimits { window_keys_max: argument(3, 1_000_000) as usize }
 }
 
 /// The key that the `number`-th award of a thread carries.
@@ -66,9 +76,8 @@ fn key_index(number: u64) -> u64 {
 }
 
 fn fold(store: Arc<RocksStore>, keys: u64) -> Result<Arc<SeenCounters>, StoreError> {
-    let limits = SeenLimits { window_keys_max: argument(3, 1_000_000) as usize };
     let commit_keys = argument(4, 200_000);
-    let mut index = SeenIndex::open(*b"on", limits, Arc::clone(&store) as Arc<dyn Store>)?;
+    let mut index = SeenIndex::open(*b"on", limits(), Arc::clone(&store) as Arc<dyn Store>)?;
     let (to_commit, frozen) = mpsc::sync_channel::<FrozenSeen>(1);
     let (done, committed) = mpsc::channel();
     let committer = std::thread::spawn(move || {

@@ -120,3 +120,15 @@ fn a_failed_commit_stops_the_store_until_it_is_opened_again() {
     store.commit(&rows, applied).unwrap();
     assert_eq!(store.applied().unwrap(), applied);
 }
+
+#[test]
+fn large_filters_stay_in_the_cache() {
+    let root = tempfile::tempdir().unwrap();
+    let environment = RocksEnv::new(8 << 20).unwrap();
+    let store = RocksStore::open(root.path(), &environment, "intake/0").unwrap();
+    commit(&store, &[run("on", 0, 2, 700_000)], 1);
+    assert_eq!(store.get(b"on000000000001").unwrap(), None);
+    // 12 bits a row.
+    let held = environment.cache_used_bytes();
+    assert!(held > 1_000_000, "only {held} bytes: the filter was dropped at once");
+}

@@ -182,7 +182,7 @@ impl Dispatcher {
         track.resumed_last_at_ms = resume.last_at_ms;
         track.phase = Phase::Running;
         let (partition, epoch) = (track.partition.0, track.facts.epoch());
-        tracing::info!(lane = &**name, partition, epoch, low_water = resume.low_water, "lane opened");
+        tracing::debug!(lane = &**name, partition, epoch, low_water = resume.low_water, "lane opened");
         track.opened_at = now;
     }
 
