@@ -143,6 +143,12 @@ pub enum Command {
         name: String,
     },
     /// Audit a data folder offline: fold the log again with a plain model and compare everything.
+    ///
+    /// Prints a line for each invariant: what was checked, and up to ten differences. Changes
+    /// nothing, and is refused while a server holds the folder. Lanes are led to downstreams by
+    /// --config; what a downstream over HTTP did is not known here. The model is plain and in
+    /// memory: it needs about 2 KB for each award of the partitions that are audited at a time, as
+    /// many as there are processors.
     Check,
     /// Measure one stage, self-contained.
     Bench(BenchArgs),

@@ -274,9 +274,9 @@ pub fn check_effects(journal: &Journal, evidence: &[Evidence<'_>], report: &mut 
                 places.push(one.name);
             }
         }
-        let (order_no, lane, state) = (&order.order_no, &order.group.lane, order.state());
-        let offset = order.journal_offset;
-        let what = format_args!("order {order_no} of lane {lane} (journal offset {offset})");
+        let (at, order_no, lane, state) =
+            (journal.at(order.journal_offset), &order.order_no, &order.group.lane, order.state());
+        let what = format_args!("{at} order {order_no} of lane {lane}");
         report.expect(
             Invariant::I10,
             times <= 1,
@@ -291,9 +291,13 @@ pub fn check_effects(journal: &Journal, evidence: &[Evidence<'_>], report: &mut 
             format_args!("{what}: refused, and took effect in {places:?}"),
         );
         let is_served = || served.iter().any(|lanes| lanes.iter().any(|served| **served == **lane));
-        let is_credited = state == OrderState::Credited;
-        if times == 0 && is_credited && is_served() {
-            report.find(Invariant::I15, format_args!("{what}: credited in the journal, and nowhere else"));
+        if times == 0 && state == OrderState::Credited && is_served() {
+            report.find(
+                Invariant::I15,
+                format_args!(
+                    "{what}: credited in the journal, and nowhere else (did the lane go elsewhere then?)"
+                ),
+            );
         }
     }
     report.checked(Invariant::I9, "effects", effects.iter().sum());

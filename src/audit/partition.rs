@@ -54,6 +54,10 @@ impl Audit<'_> {
     pub fn partition(&self, partition: Partition) -> Audited {
         let mut report = Report::new();
         report.checked(Invariant::I26, "partitions", 1);
+        if let Err(error) = self.log.range(partition, AWARDS) {
+            report.find(Invariant::I26, format_args!("{error}"));
+            return Audited { partition: partition.0, report, effects: Vec::new(), is_whole: false };
+        }
         let intake = self.intake(partition, &mut report);
         let mut is_whole = self.is_read(partition, intake, &mut report).is_some();
         let mut effects = Vec::new();

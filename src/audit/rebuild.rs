@@ -137,16 +137,19 @@ pub fn compare(
     Ok(differences == 0)
 }
 
+/// Key and value.
+type Row = (Vec<u8>, Vec<u8>);
+
 /// Rows of a store, a page at a time.
 struct RowsInOrder<'a> {
     store: &'a dyn Store,
-    page: VecDeque<(Vec<u8>, Vec<u8>)>,
+    page: VecDeque<Row>,
     /// Where the next page begins, if there is one.
     next: Option<Vec<u8>>,
 }
 
 impl RowsInOrder<'_> {
-    fn peek(&mut self) -> Result<Option<&(Vec<u8>, Vec<u8>)>, StoreError> {
+    fn peek(&mut self) -> Result<Option<&Row>, StoreError> {
         if self.page.is_empty()
             && let Some(from) = self.next.take()
         {

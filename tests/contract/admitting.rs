@@ -7,23 +7,27 @@ use crate::node::{CAMPAIGN, Files, Server, TOPOLOGY, award, run};
 
 const ROLES: [&str; 3] = ["producer", "viewer", "operator"];
 
-/// Files whose topology names a tokens file with one token a role, `ROLE-secret`.
-fn with_tokens() -> Files {
+/// Files whose topology names a tokens file, and a token of each role that it knows.
+fn with_tokens() -> (Files, [String; 3]) {
     let files = Files::new();
     let path = files.path("tokens");
     files.write("topology.yaml", format!("{TOPOLOGY}http:\n  tokens_file: {path}\n"));
-    let line = |role: &str| format!("{role} {} {role}-1\n", blake3::hash(secret(role).as_bytes()).to_hex());
-    files.write("tokens", ROLES.map(line).concat());
-    files
-}
-
-fn secret(role: &str) -> String {
-    format!("{role}-secret")
+    let mut known = "# who may do what\n\n".to_owned();
+    let secrets = ROLES.map(|role| {
+        let made = run(&files, &["token", role, "somebody"]).with_code(0);
+        let line = made.stderr.lines().find(|line| line.starts_with(role)).unwrap();
+        assert!(!line.contains(made.stdout.trim()), "the file must not hold the token: {line}");
+        known.extend([line, " # of a test\n"]);
+        made.stdout.trim().to_owned()
+    });
+    files.write("tokens", known);
+    assert!(secrets[0] != secrets[1] && secrets[1] != secrets[2], "{secrets:?}");
+    (files, secrets)
 }
 
 #[test]
 fn roles_decide_what_a_token_may_do() {
-    let files = with_tokens();
+    let (files, secrets) = with_tokens();
     let server = Server::start(&files);
     let body = award("u1_rain_1_cash_1").to_string();
     // What a producer may do, then what takes a viewer; what takes nobody is asked without a token.
@@ -56,40 +60,36 @@ fn roles_decide_what_a_token_may_do() {
             }
             answer.status
         };
-        let found = ROLES.map(|role| ask(&server.api.with_token(&secret(role))));
+        let found = secrets.each_ref().map(|secret| ask(&server.api.with_token(secret)));
         assert_eq!(found, expected, "{method} {path}");
         assert_eq!(ask(&server.api), without, "{method} {path} without a token");
-        let wrong = ask(&server.api.with_token("viewer-secret-2"));
+        let wrong = ask(&server.api.with_token("hb_0000"));
         assert_eq!(wrong, without, "{method} {path} with a token that nobody knows");
     }
     // What was refused had no effect.
-    let counts = server.api.with_token(&secret("viewer")).get("/v1/counts").json();
+    let counts = server.api.with_token(&secrets[1]).get("/v1/counts").json();
     assert_eq!((&counts["read"], &counts["accepted"]), (&json!(3), &json!(1)));
-    commands_send_tokens(&files, &server);
+    commands_send_tokens(&files, &server, &secrets);
 }
 
 /// 77 without the right token.
-fn commands_send_tokens(files: &Files, server: &Server) {
-    let token = |role: &str| files.write(&format!("{role}.token"), secret(role) + "\n").display().to_string();
-    for (arguments, code) in [
-        (vec!["wallet".to_owned(), "u1".to_owned()], 77),
-        (vec!["wallet".to_owned(), "u1".to_owned(), "--token-file".to_owned(), token("producer")], 77),
-        (vec!["wallet".to_owned(), "u1".to_owned(), "--token-file".to_owned(), token("viewer")], 0),
-        (
-            vec![
-                "trace".to_owned(),
-                "u1_rain_1_cash_1".to_owned(),
-                "--token-file".to_owned(),
-                token("producer"),
-            ],
-            0,
-        ),
-    ] {
-        let mut all: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        all.extend(["--server", server.api.base()]);
-        let ended = run(files, &all);
-        assert_eq!(ended.code, code, "{arguments:?}: {}", ended.stderr);
-        assert!(!ended.stderr.contains("secret"), "a token is shown: {}", ended.stderr);
+fn commands_send_tokens(files: &Files, server: &Server, secrets: &[String; 3]) {
+    let [producer, viewer, _] = secrets.each_ref().map(|secret| {
+        let path = files.write(&format!("{secret}.token"), format!("{secret}\n"));
+        path.display().to_string()
+    });
+    let calls: [(&[&str], i32); 4] = [
+        (&["wallet", "u1"], 77),
+        (&["wallet", "u1", "--token-file", &producer], 77),
+        (&["wallet", "u1", "--token-file", &viewer], 0),
+        (&["trace", "u1_rain_1_cash_1", "--token-file", &producer], 0),
+    ];
+    for (call, code) in calls {
+        let ended = run(files, &[call, &["--server", server.api.base()]].concat());
+        assert_eq!(ended.code, code, "{call:?}: {}", ended.stderr);
+        let shown =
+            secrets.iter().any(|secret| ended.stderr.contains(secret) || ended.stdout.contains(secret));
+        assert!(!shown, "a token is shown: {}", ended.stderr);
     }
 }
 
@@ -114,7 +114,7 @@ fn beyond_loopback_tokens_must_be_configured() {
 
 #[test]
 fn bad_token_files_are_refused() {
-    let files = with_tokens();
+    let (files, _) = with_tokens();
     let (config, data) = (files.path("topology.yaml"), files.path("data"));
     let up = || run(&files, &["up", "--config", &config, "--data-dir", &data, "--listen", "127.0.0.1:0"]);
     for (content, says) in [("", "no token"), ("viewer abc\n", "line 1"), ("root 00\n", "line 1")] {

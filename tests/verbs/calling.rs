@@ -17,7 +17,8 @@ const ASKING: [&[&str]; 8] = [
     &["rain", "--awards", "10"],
 ];
 
-const OTHERS: [&str; 8] = ["up", "validate", "graph", "config", "produce", "downstream", "check", "bench"];
+const OTHERS: [&str; 9] =
+    ["up", "validate", "graph", "config", "produce", "downstream", "token", "check", "bench"];
 
 #[test]
 fn every_command_explains_itself() {
@@ -47,7 +48,7 @@ fn every_command_explains_itself() {
 #[test]
 fn wrong_usage_is_2() {
     let files = Files::new();
-    let calls: [&[&str]; 20] = [
+    let calls: [&[&str]; 22] = [
         &[],
         &["nonsense"],
         &["--nonsense"],
@@ -68,6 +69,8 @@ fn wrong_usage_is_2() {
         &["graph", "--format", "png"],
         &["downstream", "--profile", "nobody"],
         &["up", "--seed", "3"],
+        &["token"],
+        &["token", "king"],
     ];
     for call in calls {
         let ended = run(&files, call);

@@ -34,6 +34,17 @@ fn validate_names_every_error_with_its_place() {
         assert!(ended.stderr.contains(code), "{code}: {}", ended.stderr);
         assert!(ended.stderr.contains(place), "{place}: {}", ended.stderr);
     }
+    let told = run(&files, &["validate", "-o", "json"]).with_code(78).json();
+    let told_places = told["errors"].as_array().unwrap().iter().map(|error| {
+        assert!(error["message"].is_string() && error["help"].is_string(), "{error}");
+        let file = error["file"].as_str().unwrap();
+        (error["code"].as_str().unwrap().to_owned(), format!("{file}:{}:{}", error["line"], error["column"]))
+    });
+    let told_places: Vec<(String, String)> = told_places.collect();
+    for (code, place) in places {
+        let found = told_places.iter().any(|(told, at)| told == code && at.ends_with(place));
+        assert!(found, "{code} {place}: {told_places:?}");
+    }
     assert!(ended.stderr.contains("did you mean") && ended.stderr.contains("5 errors"), "{}", ended.stderr);
     for call in [&["graph"][..], &["config", "show"], &["rain", "--print"]] {
         assert_eq!(run(&files, call).code, 78, "{call:?}");

@@ -77,7 +77,11 @@ fn topics_of_the_outcome(taps: &Taps) {
     let counts = credited.iter().flat_map(|fact| fact["record"]["ranges"].as_array().unwrap());
     assert_eq!(counts.map(|range| range["count"].as_u64().unwrap()).sum::<u64>(), 20, "{credited:?}");
     assert!(taps.tap(&["dlq.intake", "--from", "start"]).is_empty());
-    assert!(taps.tap(&["no-such-topic", "--from", "start"]).is_empty());
+    for unknown in ["no-such-topic", "orders", "orders.none"] {
+        let all = ["tap", unknown, "--from", "start", "--server", taps.server.api.base()];
+        let ended = run(&taps.files, &all).with_code(1);
+        assert!(ended.stderr.contains("unknown_topic"), "{unknown}: {}", ended.stderr);
+    }
 }
 
 fn times(taps: &Taps) {

@@ -219,7 +219,9 @@ impl Journal {
         }
     }
 
-    fn at(&self, offset: Offset) -> At<'static> {
+    /// A place in this journal, to be printed.
+    #[must_use]
+    pub fn at(&self, offset: Offset) -> At<'static> {
         At(JOURNAL, self.partition, offset)
     }
 

@@ -7,7 +7,7 @@ use hongbao_engine::records::Offset;
 use hongbao_schemas::journal::CreditStage;
 use hongbao_schemas::order_state::OrderState;
 
-use super::{GroupKey, Journal, Order, Person, Sums};
+use super::{CreditNote, GroupKey, Journal, Order, Person, Sums};
 
 /// Open orders are put together by the minute in which they were accepted.
 const MINUTE_MS: i64 = 60_000;
@@ -94,11 +94,12 @@ impl Journal {
             let seq = *place as u64 + 1;
             let names =
                 |ranges: &[(u64, u64)]| ranges.iter().any(|(first, end)| (*first..*end).contains(&seq));
-            for fact in lane.facts.iter().filter(|fact| names(&fact.ranges)) {
-                add(fact.offset, fact.at_ms, fact.stage.as_str(), &fact.reason);
-            }
             if let Some(order) = lane.orders.get(*place) {
                 add(order.journal_offset, order.accepted_at_ms, "accepted", "");
+                let is_of = |fact: &&CreditNote| fact.offset > order.journal_offset && names(&fact.ranges);
+                for fact in lane.facts.iter().filter(is_of) {
+                    add(fact.offset, fact.at_ms, fact.stage.as_str(), &fact.reason);
+                }
             }
             if let Some(conflicts) = self.conflicts.get(order_no) {
                 add(conflicts.offset, conflicts.at_ms, "conflict", "");

@@ -1,6 +1,7 @@
 //! The audit finds nothing in a clean history, and every fault that is planted in one.
 
 use hongbao_audit::Invariant::{self, *};
+use hongbao_engine::store::Applied;
 use hongbao_schemas::journal::CreditStage;
 use hongbao_schemas::order_state::OrderState;
 
@@ -87,6 +88,24 @@ fn an_older_epoch_changes_nothing() {
     assert_eq!((before.checked["credited"], report.line(I11).checked["credited"]), (2, 3));
     world.open("cash", 2);
     assert_eq!(world.audit().broken(), [I11], "two writers may try the same epoch");
+}
+
+#[test]
+fn lanes_can_be_told_by_what_was_credited() {
+    // (postings left, what is broken)
+    for (postings, broken) in [(3, &[][..]), (1, &[I15]), (0, &[])] {
+        let mut world = World::clean();
+        world.lanes_are_unknown = true;
+        world.books[0].1.lose_from(HOME, "book", postings);
+        if postings > 0 {
+            world.store_all();
+        } else {
+            world.ledger_rows.clear();
+            world.ledger_applied = Applied::default();
+        }
+        let report = world.audit();
+        assert_eq!(report.broken(), broken, "{postings}: {report:#?}");
+    }
 }
 
 #[test]

@@ -57,7 +57,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let watch = Watch::start();
         let mut index = SeenIndex::open(*b"on", limits(), store)?;
         index.wait_for_filter()?;
-        println!("filter of {} MB rebuilt in {:.1} s", index.filter_bytes() >> 20, watch.wall().as_secs_f64());
+        println!(
+            "filter of {} MB rebuilt in {:.1} s",
+            index.filter_bytes() >> 20,
+            watch.wall().as_secs_f64()
+        );
     }
     Ok(())
 }

@@ -16,8 +16,8 @@
 //! Memory (I29): 35 bytes beside the key for each key of the window, of which `window_keys_max` are
 //! kept at most once they are committed. What is not committed comes on top, so the owner commits by
 //! [`SeenIndex::staged_bytes`]. The filter takes 2 to 6 bytes for each key ever inserted, and at least
-//! 8 for each of `window_keys_max`. A freeze takes 32 bytes for each of its keys, and the rows, while
-//! they are sorted and committed.
+//! 8 for each of `window_keys_max`. A batch takes about 150 bytes a key, and a freeze 32 bytes for each
+//! of its keys, and the rows, while they are sorted and committed.
 
 mod arena;
 mod batch;
