@@ -89,7 +89,8 @@ fn check(state: &ApiState, request: &Request, route: &str) -> Result<(), Problem
         return Ok(());
     };
     let header = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let token = header.and_then(|value| value.strip_prefix("Bearer "));
+    let token = header.and_then(|value| value.split_once(' '));
+    let token = token.and_then(|(scheme, token)| scheme.eq_ignore_ascii_case("bearer").then_some(token));
     match token.and_then(|token| tokens.role(token.trim())) {
         Some(role) if role >= needed => Ok(()),
         Some(_) => {

@@ -40,9 +40,12 @@ impl DataDir {
     pub fn open_or_create(root: &Path, namespace: &str, partitions: u16) -> anyhow::Result<Self> {
         std::fs::create_dir_all(root)
             .with_context(|| format!("cannot make the data folder {}", root.display()))?;
-        let lock = lock(root)?;
+        // Before the lock, which would leave a file in somebody else's folder.
         if !root.join(IDENTITY_FILE).exists() {
             refuse_foreign(root)?;
+        }
+        let lock = lock(root)?;
+        if !root.join(IDENTITY_FILE).exists() {
             let mut key = [0; 32];
             getrandom::fill(&mut key)
                 .map_err(|error| anyhow!("no randomness for the control key: {error}"))?;

@@ -161,7 +161,9 @@ impl Dispatcher {
             Then::Ask => (Wait::Ask, backoff),
             Then::Send { after: None } => (Wait::Send, backoff),
             Then::Send { after: Some(stated) } => {
-                (Wait::Send, stated.min(self.policy.pause_max) + self.policy.backoff(0, jitter))
+                // A stated time of nothing, again and again, must not become a loop.
+                let stated = stated.min(self.policy.pause_max) + self.policy.backoff(0, jitter);
+                (Wait::Send, stated.max(backoff))
             }
         };
         track.held.schedule(seq, wait, now.mono + after);

@@ -129,9 +129,11 @@ impl Downstream for HttpDownstream {
             return;
         }
         let (transfer, sender, wake) = (self.transfer.clone(), self.sender.clone(), self.wake.clone());
+        let outcomes = Outcomes::All(Outcome::Unknown(Reason::Borrowed("the request was dropped")));
+        let answer = Answer::unless_told(sender, wake, ticket, Completed::Sent { outcomes, pause: None });
         self.runtime.spawn(async move {
             let (outcomes, pause) = transfer.send(&batch).await;
-            finish(&sender, &wake, ticket, Completed::Sent { outcomes, pause });
+            answer.tell(Completed::Sent { outcomes, pause });
         });
     }
 
@@ -143,9 +145,11 @@ impl Downstream for HttpDownstream {
             return;
         }
         let (transfer, sender, wake) = (self.transfer.clone(), self.sender.clone(), self.wake.clone());
+        let told = Told::Unknown(Reason::Borrowed("the query was dropped"));
+        let answer = Answer::unless_told(sender, wake, ticket, Completed::Asked { told, pause: None });
         self.runtime.spawn(async move {
             let (told, pause) = transfer.ask(&record).await;
-            finish(&sender, &wake, ticket, Completed::Asked { told, pause });
+            answer.tell(Completed::Asked { told, pause });
         });
     }
 
@@ -156,6 +160,33 @@ impl Downstream for HttpDownstream {
                 Completed::Asked { .. } => self.asks_in_flight = self.asks_in_flight.saturating_sub(1),
             }
             done.push(completion);
+        }
+    }
+}
+
+/// The completion of one ticket. Dropped untold, by a panic or because the runtime ends, it tells
+/// what was prepared: every ticket completes exactly once.
+struct Answer {
+    sender: Sender<Completion>,
+    wake: Wake,
+    ticket: Ticket,
+    result: Option<Completed>,
+}
+
+impl Answer {
+    fn unless_told(sender: Sender<Completion>, wake: Wake, ticket: Ticket, result: Completed) -> Self {
+        Self { sender, wake, ticket, result: Some(result) }
+    }
+
+    fn tell(mut self, result: Completed) {
+        self.result = Some(result);
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        if let Some(result) = self.result.take() {
+            finish(&self.sender, &self.wake, self.ticket, result);
         }
     }
 }
