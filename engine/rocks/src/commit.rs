@@ -1,5 +1,7 @@
 //! The files of a commit.
 
+use std::fs::File;
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use hongbao_engine::store::{Applied, Rows, StoreError};
@@ -86,7 +88,18 @@ pub(crate) fn write_file<'a>(
         // Finishing syncs the file.
         writer.finish()
     };
-    write().map_err(|error| failed(&error))
+    write().map_err(|error| failed(&error))?;
+    keep_cached(path);
+    Ok(())
+}
+
+/// The library drops a file that it has written from the page cache, and the first look-up of each
+/// of its blocks would wait for the device. Reading the file once brings it back; what goes wrong
+/// here costs only time, and the ingest says it.
+fn keep_cached(path: &Path) {
+    const READ_BYTES: usize = 1 << 20;
+    let Ok(file) = File::open(path) else { return };
+    drop(std::io::copy(&mut BufReader::with_capacity(READ_BYTES, file), &mut std::io::sink()));
 }
 
 /// Whether a run holds a row that belongs to the store itself.
