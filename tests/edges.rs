@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use sources::{read, with_extension};
 
 /// What each crate may use of the project's own; nothing else.
-const EDGES: [(&str, &[&str]); 12] = [
+const EDGES: [(&str, &[&str]); 13] = [
     ("hongbao-schemas", &[]),
     ("hongbao-engine", &[]),
     ("hongbao-segments", &["hongbao-engine"]),
@@ -20,7 +20,11 @@ const EDGES: [(&str, &[&str]); 12] = [
     ("hongbao-sinks", &["hongbao-engine", "hongbao-schemas"]),
     ("hongbao-producers", &["hongbao-engine", "hongbao-schemas"]),
     ("hongbao-api", &["hongbao-engine", "hongbao-schemas"]),
-    ("hongbao-audit", &["hongbao-engine", "hongbao-schemas"]),
+    ("hongbao-audit", &["hongbao-engine", "hongbao-schemas", "hongbao-processors"]),
+    (
+        "hongbao-sim",
+        &["hongbao-engine", "hongbao-schemas", "hongbao-processors", "hongbao-sinks", "hongbao-audit"],
+    ),
     (
         "hongbao",
         &[

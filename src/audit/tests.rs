@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use hongbao_audit::views::{self, rebuild};
 use hongbao_audit::{Invariant, JournalAudit, Report};
 use hongbao_engine::clock::ManualClock;
 use hongbao_engine::log::Log;
@@ -14,6 +15,7 @@ use hongbao_engine::partition::Partition;
 use hongbao_engine::records::{Envelope, Frame, RecordBuf};
 use hongbao_engine::store::{Rows, Store};
 use hongbao_processors::intake::JOURNAL;
+use hongbao_processors::views::ViewsLimits;
 use hongbao_schemas::award::Award;
 use hongbao_schemas::ext::Ext;
 use hongbao_schemas::journal::{
@@ -21,7 +23,6 @@ use hongbao_schemas::journal::{
     SettingsChanged, Ticked,
 };
 
-use super::{rebuild, views};
 
 /// Act ids `a` and `a_1` are of this partition of two.
 const HOME: Partition = Partition(0);
@@ -189,7 +190,7 @@ fn journal(seed: u64, facts: usize) -> Writer {
 }
 
 fn rebuilt(writer: &Writer, to: u64) -> Arc<MemoryStore> {
-    rebuild::rebuild(&writer.log, HOME, to, &AtomicU64::new(0)).unwrap()
+    rebuild::rebuild(&writer.log, HOME, to, ViewsLimits::default(), &AtomicU64::new(0)).unwrap()
 }
 
 /// What is found of the views that `store` holds, at this offset.

@@ -35,12 +35,14 @@ impl Dispatcher {
         let lane = &mut self.lanes[lane_index];
         let line = &self.lines[lane.line];
         let is_admitted = match line.admission(now.mono) {
-            Admission::All => line.asks_in_flight < line.capabilities.max_in_flight,
+            Admission::All => true,
             Admission::Probe => line.probe.is_none(),
             Admission::NotBefore(_) => false,
         };
+        // An ask from before an outage may still be open when the next one probes.
+        let has_slot = line.asks_in_flight < line.capabilities.max_in_flight;
         let has_permit = lane.queries.as_mut().is_none_or(|queries| queries.available(now.mono) > 0);
-        if !is_admitted || !has_permit {
+        if !is_admitted || !has_slot || !has_permit {
             return None;
         }
         for _ in 0..lane.tracks.len() {

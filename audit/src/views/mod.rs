@@ -1,10 +1,11 @@
 //! Every answer of the views of one partition, held against the model (I6, I15, I16, I18).
 
+pub mod rebuild;
+mod resume;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use hongbao_audit::journal::{GroupKey, OpenSums, Order, Person, Sums};
-use hongbao_audit::{AuditError, Invariant, Journal, JournalAudit, Report};
 use hongbao_engine::memory::store::MemoryStore;
 use hongbao_engine::partition::Partition;
 use hongbao_engine::records::Offset;
@@ -14,7 +15,8 @@ use hongbao_processors::views::{
 };
 use hongbao_schemas::money::Asset;
 
-use super::resume;
+use crate::journal::{GroupKey, OpenSums, Order, Person, Sums};
+use crate::{AuditError, Invariant, Journal, JournalAudit, Report};
 
 const GROUP_BY: [GroupBy; 3] = [GroupBy::ActivityId, GroupBy::SceneId, GroupBy::RewardType];
 
@@ -25,13 +27,16 @@ const LIMITS: ViewsLimits = ViewsLimits { users_max: 1, recent_orders_max: 1, kn
 const HISTORIES_MAX: usize = 500;
 
 /// The views of one partition beside the model.
-pub(super) struct Check<'a> {
-    pub(super) reader: &'a ViewsReader,
-    pub(super) journal: &'a Journal,
-    pub(super) partition: Partition,
+struct Check<'a> {
+    reader: &'a ViewsReader,
+    journal: &'a Journal,
+    partition: Partition,
 }
 
 /// Compares all answers over `store`, to which the model was folded, and returns the totals.
+///
+/// # Errors
+/// [`AuditError`].
 pub fn check(
     store: Arc<dyn Store>,
     partitions: u16,
@@ -77,7 +82,7 @@ impl Check<'_> {
         Ok(totals)
     }
 
-    pub(super) fn same<T: PartialEq + std::fmt::Debug>(
+    fn same<T: PartialEq + std::fmt::Debug>(
         &self,
         what: &str,
         found: &T,
