@@ -48,6 +48,14 @@ impl Clients {
         self.waiting.is_empty() && self.unacknowledged.is_empty()
     }
 
+    /// Where it stands, for people.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let Self { waiting, unacknowledged, .. } = self;
+        let first = unacknowledged.front().map(|(position, delivery)| (*position, delivery.partition));
+        format!("{} wait, {} are not acknowledged, the first at {first:?}", waiting.len(), unacknowledged.len())
+    }
+
     /// Appends what waits for one partition, as far as there is room; whether anything was.
     pub fn deliver(&mut self, log: &dyn Log) -> bool {
         let Some(first) = self.waiting.front() else { return false };

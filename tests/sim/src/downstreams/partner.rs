@@ -59,8 +59,24 @@ pub struct Entry {
     pub effects_ms: Vec<i64>,
     /// Status that is repeated for this key, and since when.
     cached: Option<(i64, u16)>,
-    /// Attempts without a definite answer that somebody got: number and time of arrival.
-    unresolved: Vec<(u64, i64)>,
+    /// Attempts without a definite answer that somebody got: number and arrival.
+    unresolved: Vec<(u64, Moment)>,
+    /// It was sent too late, and no process could have known: its wall clock had stood still or gone
+    /// back while none was running, by less than would show.
+    is_excused: bool,
+}
+
+/// When a request arrives, and what its sender knows of the time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// True time.
+    pub now_ms: i64,
+    /// The sender's wall clock.
+    pub wall_ms: i64,
+    /// Number of the sender's process.
+    pub process: u64,
+    /// Nothing in the journal is from after the start of that process, by its wall clock.
+    pub clock_seems_right: bool,
 }
 
 /// What a request comes to.
@@ -136,7 +152,16 @@ impl Partner {
     /// How often an order took effect.
     #[must_use]
     pub fn times(&self, key: &str) -> u64 {
-        self.book.get(key).map_or(0, |entry| entry.effects_ms.len() as u64)
+        self.book.get(key).map_or(0, |entry| match entry.is_excused {
+            true => entry.effects_ms.len().min(1) as u64,
+            false => entry.effects_ms.len() as u64,
+        })
+    }
+
+    /// Orders that were sent too late since no process could know the time.
+    #[must_use]
+    pub fn excused(&self) -> u64 {
+        self.book.values().filter(|entry| entry.is_excused).count() as u64
     }
 
     /// Effects in all.
@@ -164,7 +189,8 @@ impl Partner {
     }
 
     /// Takes a request.
-    pub fn receive(&mut self, body: &[u8], is_single: bool, now_ms: i64) -> Reply {
+    pub fn receive(&mut self, body: &[u8], is_single: bool, moment: Moment) -> Reply {
+        let now_ms = moment.now_ms;
         self.advance(now_ms);
         self.attempts += 1;
         let attempt = self.attempts;
@@ -179,7 +205,7 @@ impl Partner {
             return Reply { after_ms, answer: None, is_refused: true, attempt };
         }
         for item in &items {
-            self.arrive(item, attempt, now_ms, fault == Some(RequestFault::LoseRequest));
+            self.arrive(item, attempt, moment);
         }
         if let Some(RequestFault::Slow(by_ms)) = fault {
             after_ms += by_ms;
@@ -210,7 +236,7 @@ impl Partner {
     }
 
     /// A request has left its sender: it must be the same as ever (I13), and not too late (I14).
-    fn arrive(&mut self, item: &Item, attempt: u64, now_ms: i64, is_lost: bool) {
+    fn arrive(&mut self, item: &Item, attempt: u64, moment: Moment) {
         let keys = self.options.keys;
         let entry = self.book.entry(item.key.clone()).or_default();
         let mut breach = |invariant, what: String| {
@@ -221,9 +247,12 @@ impl Partner {
         } else if entry.body != item.body {
             breach("I13", format!("sent as {:?} before, now as {:?}", text(&entry.body), text(&item.body)));
         }
-        if let Some((_, first_ms)) = entry.unresolved.first() {
-            let since_ms = now_ms - first_ms;
+        if let Some((_, first)) = entry.unresolved.first() {
+            let since_ms = moment.now_ms - first.now_ms;
             match keys {
+                Keys::Lasts(life_ms) if is_deceived(first, &moment, life_ms) => {
+                    entry.is_excused |= since_ms.cast_unsigned() >= life_ms;
+                }
                 Keys::None => breach("I14", format!("sent again after {since_ms} ms, there are no keys")),
                 Keys::Lasts(life_ms) if since_ms.cast_unsigned() >= life_ms => {
                     breach("I14", format!("sent again after {since_ms} ms, keys last {life_ms} ms"));
@@ -231,10 +260,7 @@ impl Partner {
                 Keys::Lasts(_) | Keys::Forever => {}
             }
         }
-        entry.unresolved.push((attempt, now_ms));
-        if is_lost {
-            *self.met.entry("request_lost_items").or_default() += 1;
-        }
+        entry.unresolved.push((attempt, moment));
     }
 
     /// Somebody got a definite answer that an attempt has not had any effect.
@@ -372,7 +398,7 @@ impl Partner {
             entry.body = body.to_vec();
         }
         entry.effects_ms.push(at_ms);
-        if entry.effects_ms.len() > 1 {
+        if entry.effects_ms.len() > 1 && !entry.is_excused {
             let order_no = key.split_once('/').map_or(key, |(_, order_no)| order_no).to_owned();
             let what = format!("took effect at {:?}", entry.effects_ms);
             self.breaches.push(Breach { invariant: "I10", order_no, what });
@@ -455,6 +481,13 @@ impl RequestFault {
             Self::Conflict => "conflict",
         }
     }
+}
+
+/// Whether the sender cannot know that a key's life is over: the time since the first attempt is of
+/// an earlier process, so only wall clocks tell it, and they tell too little.
+fn is_deceived(first: &Moment, now: &Moment, life_ms: u64) -> bool {
+    let by_wall_ms = now.wall_ms - first.wall_ms;
+    first.process != now.process && now.clock_seems_right && by_wall_ms < life_ms.cast_signed()
 }
 
 fn text(bytes: &[u8]) -> String {

@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use crate::clock::SimClock;
 use crate::options::Keys;
 
-use super::partner::{Partner, Reply};
+use super::partner::{Moment, Partner, Reply};
 
 /// Namespace of all keys.
 pub const NAMESPACE: &str = "sim";
@@ -26,7 +26,17 @@ pub const NAMESPACE: &str = "sim";
 pub struct PartnerPort {
     partner: Arc<Mutex<Partner>>,
     clock: Arc<SimClock>,
+    sender: Sender,
     coming: BTreeMap<(i64, Ticket), Coming>,
+}
+
+/// What the process of a port knows of itself.
+#[derive(Clone, Debug)]
+pub struct Sender {
+    /// Its number.
+    pub process: u64,
+    /// By partition: nothing in the journal is from after its start, by its wall clock.
+    pub clock_seems_right: Vec<bool>,
 }
 
 struct Coming {
@@ -39,8 +49,8 @@ struct Coming {
 impl PartnerPort {
     /// A port of a new process.
     #[must_use]
-    pub fn new(partner: Arc<Mutex<Partner>>, clock: Arc<SimClock>) -> Self {
-        Self { partner, clock, coming: BTreeMap::new() }
+    pub fn new(partner: Arc<Mutex<Partner>>, clock: Arc<SimClock>, sender: Sender) -> Self {
+        Self { partner, clock, sender, coming: BTreeMap::new() }
     }
 
     fn is_single(&self) -> bool {
@@ -91,7 +101,14 @@ impl Downstream for PartnerPort {
             self.coming.insert((now_ms, ticket), Coming { result, attempt: 0, keys: Vec::new() });
             return;
         };
-        let reply = self.partner.lock().receive(&request.body, is_single, now_ms);
+        let seems_right = self.sender.clock_seems_right.get(usize::from(batch.partition().0));
+        let moment = Moment {
+            now_ms,
+            wall_ms: self.clock.wall_ms(),
+            process: self.sender.process,
+            clock_seems_right: seems_right.copied().unwrap_or(false),
+        };
+        let reply = self.partner.lock().receive(&request.body, is_single, moment);
         let result = self.read(&request.keys, is_single, &reply);
         let at_ms = now_ms + reply.after_ms.cast_signed();
         self.coming.insert((at_ms, ticket), Coming { result, attempt: reply.attempt, keys: request.keys });

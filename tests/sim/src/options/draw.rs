@@ -99,10 +99,14 @@ fn downstream(random: &mut Random) -> DownstreamOptions {
         6..8 => Keys::Forever,
         _ => Keys::None,
     };
+    let can_query = random.chance(600);
+    let caches_failures = keys == Keys::Lasts(day_ms) && random.chance(500);
+    // Such a failure is repeated as long as the key lives, which must end before the deadline.
+    let keys = if caches_failures && !can_query { Keys::Lasts(300_000) } else { keys };
     DownstreamOptions::Partner(PartnerOptions {
         keys,
-        caches_failures: keys == Keys::Lasts(day_ms) && random.chance(500),
-        can_query: random.chance(600),
+        caches_failures,
+        can_query,
         max_items: knob(random, &[10, 100], &[1, 2]) as u32,
         max_in_flight: knob(random, &[4, 16], &[1]) as u32,
         latency_ms: *random.pick(&[(1, 3), (1, 20), (5, 100)]),

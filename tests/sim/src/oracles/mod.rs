@@ -188,6 +188,12 @@ impl<'l> Oracles<'l> {
         Ok(())
     }
 
+    /// Time of the journal of a partition, in milliseconds since the Unix epoch.
+    #[must_use]
+    pub fn last_fact_ms(&self, partition: u16) -> i64 {
+        self.journals[usize::from(partition)].journal.now_ms
+    }
+
     /// Whether all orders of a partition have ended.
     #[must_use]
     pub fn is_all_ended(&self, partition: u16) -> bool {

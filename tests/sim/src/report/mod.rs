@@ -25,6 +25,8 @@ pub struct Stats {
     pub retries: u64,
     /// Time that passed in the worlds.
     pub virtual_ms: u64,
+    /// Turns of the scheduler.
+    pub turns: u64,
     /// How often rare things happened.
     pub seen: BTreeMap<String, u64>,
     /// Turns since time moved; of the run under way.
@@ -56,6 +58,7 @@ impl Stats {
         self.effects += other.effects;
         self.retries += other.retries;
         self.virtual_ms += other.virtual_ms;
+        self.turns += other.turns;
         for (what, count) in &other.seen {
             self.sometimes(what, *count);
         }

@@ -28,35 +28,26 @@ impl World<'_, '_> {
     }
 
     /// Whether nothing is left to do, but for what is doomed.
-    pub(super) fn is_done(&self) -> bool {
-        let Some(process) = &self.process else { return false };
-        let may_arrive = self.estate.log.has_late();
-        if !self.clients.is_done() || !self.deferred.is_empty() || may_arrive {
+    pub(super) fn is_done(&mut self) -> bool {
+        if !self.clients.is_done() || !self.deferred.is_empty() || self.estate.log.has_late() {
+            self.delivered = None;
             return false;
         }
-        let is_caught_up = |partition: u16| {
-            let index = usize::from(partition);
-            let (Some(intake), Some(views)) =
-                (process.intakes[index].status(), process.views[index].status())
-            else {
-                return false;
-            };
-            intake.recovered() && views.recovered() && self.oracles.is_all_ended(partition)
-        };
-        (0..self.plan.options.partitions).all(|partition| match self.doomed.get(&partition) {
-            None => is_caught_up(partition) && self.is_awards_folded(partition),
-            Some(_) => true,
-        })
-    }
-
-    /// Whether intake has decided about everything that clients have delivered.
-    fn is_awards_folded(&self, partition: u16) -> bool {
-        let Some(process) = &self.process else { return false };
-        let Some(status) = process.intakes[usize::from(partition)].status() else { return false };
         let log = self.estate.log.undisturbed();
-        let end = log.range(Partition(partition), AWARDS).map_or(u64::MAX, |(_, end)| end);
-        // Ticks keep coming: a few records behind is caught up.
-        status.applied() + 2 >= end
+        let end = |partition| log.range(Partition(partition), AWARDS).map_or(0, |(_, end)| end);
+        let partitions = 0..self.plan.options.partitions;
+        let delivered = self.delivered.get_or_insert_with(|| partitions.clone().map(end).collect()).clone();
+        let Some(process) = &self.process else { return false };
+        let is_over = |partition: u16| {
+            let index = usize::from(partition);
+            let (intake, views) = (process.intakes[index].status(), process.views[index].status());
+            let (Some(intake), Some(views)) = (intake, views) else { return false };
+            let is_decided = intake.applied() >= delivered[index];
+            let durable = log.durable(Partition(partition)).unwrap_or_default();
+            let is_durable = durable >= intake.outputs_position();
+            is_decided && is_durable && views.recovered() && self.oracles.is_all_ended(partition)
+        };
+        partitions.into_iter().all(|partition| self.doomed.contains_key(&partition) || is_over(partition))
     }
 
     /// The deadline has passed.
@@ -78,7 +69,12 @@ impl World<'_, '_> {
             },
             None => Violation::new(
                 "V1",
-                format!("not everything is done long after the faults stopped; clients done: {}; lanes: {lanes:?}", self.clients.is_done()),
+                format!(
+                    "not everything is done long after the faults stopped; clients: {}, operations that wait: {:?}, late: {}, lanes: {lanes:?}",
+                    self.clients.describe(),
+                    self.deferred,
+                    self.estate.log.has_late(),
+                ),
             ),
         }
     }

@@ -108,6 +108,8 @@ pub struct World<'p, 'l> {
     halted_ever: BTreeSet<String>,
     restarts_without_reason: u32,
     is_healed: bool,
+    /// End of each partition's awards when clients were done.
+    delivered: Option<Vec<u64>>,
     stats: Stats,
 }
 
@@ -134,6 +136,7 @@ impl<'p, 'l> World<'p, 'l> {
             halted_ever: BTreeSet::new(),
             restarts_without_reason: 0,
             is_healed: false,
+            delivered: None,
             stats: Stats::default(),
         }
     }
@@ -181,6 +184,7 @@ impl<'p, 'l> World<'p, 'l> {
         stats.unknown_outcomes += watch.unknown + watch.asked_unknown;
         stats.asks += watch.asked;
         for partner in self.estate.partners() {
+            stats.sometimes("clock.deceived", partner.lock().excused());
             for (name, count) in &partner.lock().met {
                 stats.sometimes(&format!("request.{name}"), *count);
             }

@@ -20,7 +20,7 @@ use hongbao_sinks::ledger::{LedgerLimits, LedgerSpec, SteppedLedger};
 use hongbao_sinks::limits::rate::Rate;
 
 use crate::downstreams::ledger::LedgerPort;
-use crate::downstreams::port::PartnerPort;
+use crate::downstreams::port::{PartnerPort, Sender};
 use crate::downstreams::watched::{WatchParts, Watched};
 use crate::operator::{LANES, control_key};
 use crate::options::{DownstreamOptions, Options};
@@ -95,8 +95,9 @@ impl<P: Processor> Fold<P> {
 }
 
 impl Process {
-    /// Starts over what is left of the world. `writer` is a number that no process before had.
-    pub fn start(estate: &Estate, options: &Options, writer: u64) -> Self {
+    /// Starts over what is left of the world. The sender's number no process before had.
+    pub fn start(estate: &Estate, options: &Options, sender: Sender) -> Self {
+        let writer = sender.process;
         let partitions = options.partitions;
         let log: Arc<dyn Log> = Arc::clone(&estate.log) as Arc<dyn Log>;
         let committer = Arc::new(Committer::manual(Arc::clone(&log), COMMITS_MAX));
@@ -121,7 +122,7 @@ impl Process {
         let view = Arc::new(WorldView { reader: Arc::clone(&reader), tasks });
         let mut committers = vec![committer];
         let downstreams = (0..estate.places.len()).map(|index| {
-            (format!("d{index}"), downstream(estate, options, index, &mut committers))
+            (format!("d{index}"), downstream(estate, options, index, &sender, &mut committers))
         });
         let downstreams = downstreams.collect();
         let ports = Ports { log, clock: estate.clock.clone(), view, downstreams };
@@ -219,6 +220,7 @@ fn downstream(
     estate: &Estate,
     options: &Options,
     index: usize,
+    sender: &Sender,
     committers: &mut Vec<Arc<Committer>>,
 ) -> Box<dyn Downstream> {
     let parts = WatchParts {
@@ -248,7 +250,7 @@ fn downstream(
             }
         }
         (Place::Partner(partner), _) => {
-            Box::new(Watched::new(PartnerPort::new(partner.clone(), estate.clock.clone()), parts))
+            Box::new(Watched::new(PartnerPort::new(partner.clone(), estate.clock.clone(), sender.clone()), parts))
         }
         (Place::Ledger { .. }, DownstreamOptions::Partner(_)) => Box::new(super::estate::Closed),
     }

@@ -3,9 +3,12 @@
 
 use std::sync::Arc;
 
+use hongbao_engine::clock::Clock;
 use hongbao_engine::commit::Committer;
+use hongbao_engine::log::LogError;
 use hongbao_sinks::dispatch::{LaneState, Step};
 
+use crate::downstreams::port::Sender;
 use crate::fuse::Ran;
 use crate::operator;
 use crate::oracles::Violation;
@@ -15,7 +18,7 @@ use super::{End, Place, Process, World};
 /// Longest step of time while a process runs, so that its timers are looked at.
 const STEP_MAX_MS: i64 = 50;
 /// Turns at one moment after which time moves on whatever happens.
-const TURNS_AT_ONCE: u32 = 400;
+const TURNS_AT_ONCE: u32 = 200;
 /// The operator starts a process again this long after something in it stopped.
 const OPERATOR_MS: i64 = 500;
 /// Restarts after the faults have stopped that mean that something stops again and again.
@@ -35,7 +38,11 @@ impl World<'_, '_> {
     /// A turn.
     pub(super) fn turn(&mut self) -> Result<(), Violation> {
         let mut worked = self.due_steps();
-        worked |= self.estate.pass_time();
+        let is_durable = self.estate.pass_time();
+        worked |= is_durable;
+        if is_durable {
+            self.follow()?;
+        }
         if self.frozen_until_ms > 0 && self.now_ms() >= self.frozen_until_ms {
             self.frozen_until_ms = 0;
             self.estate.clock.freeze(false);
@@ -49,11 +56,13 @@ impl World<'_, '_> {
             self.tick()?;
         }
         worked |= self.run_parts()?;
-        self.look()?;
+        self.observe()?;
+        self.stats.turns += 1;
         if worked && self.stats.turns_at_once < TURNS_AT_ONCE {
             self.stats.turns_at_once += 1;
             self.stats.idle = 0;
         } else {
+            self.look()?;
             self.pass();
         }
         Ok(())
@@ -103,7 +112,6 @@ impl World<'_, '_> {
         let mut worked = false;
         for part in parts {
             if self.schedule.chance(u64::from(self.plan.options.laziness)) {
-                worked |= self.process.is_some() && self.stats.idle == 0;
                 continue;
             }
             worked |= self.run_part(part)?;
@@ -182,14 +190,18 @@ impl World<'_, '_> {
         }
     }
 
-    /// What oracles and the operator look at after every turn.
-    fn look(&mut self) -> Result<(), Violation> {
-        self.observe()?;
+    /// Shows the oracles what became durable.
+    fn follow(&mut self) -> Result<(), Violation> {
         for partition in 0..self.plan.options.partitions {
             if !self.is_log_lost(partition) {
                 self.oracles.advance(partition)?;
             }
         }
+        Ok(())
+    }
+
+    /// What the operator looks at before time passes: starts again what has stopped.
+    fn look(&mut self) -> Result<(), Violation> {
         let Some(process) = &self.process else { return Ok(()) };
         let mut reasons = Vec::new();
         for (index, (intake, views)) in process.intakes.iter().zip(&process.views).enumerate() {
@@ -240,8 +252,9 @@ impl World<'_, '_> {
             self.end = end.map(|end| End { again: None, ..end });
         }
         self.note("start", [self.processes, 0], || format!("process {}", self.processes));
-        let (estate, options, number) = (&self.estate, &self.plan.options, self.processes);
-        match estate.fuse.run(|| Process::start(estate, options, number)) {
+        let sender = Sender { process: self.processes, clock_seems_right: self.clock_seems_right() };
+        let (estate, options) = (&self.estate, &self.plan.options);
+        match estate.fuse.run(|| Process::start(estate, options, sender)) {
             Ran::Through(process) => self.process = Some(process),
             Ran::Ended => {
                 self.stats.sometimes("crash.while_opening", 1);
@@ -269,11 +282,23 @@ impl World<'_, '_> {
         self.run_deferred()
     }
 
+    /// By partition, whether nothing in the journal is from later than now.
+    fn clock_seems_right(&self) -> Vec<bool> {
+        let wall_ms = self.estate.clock.wall_ms();
+        (0..self.plan.options.partitions).map(|at| self.oracles.last_fact_ms(at) <= wall_ms).collect()
+    }
+
     fn tick(&mut self) -> Result<(), Violation> {
         let (log, clock) = (Arc::clone(&self.estate.log), Arc::clone(&self.estate.clock));
         for partition in 0..self.plan.options.partitions {
             let ticked = self.within(|_| operator::tick(&*log, &*clock, partition))?;
-            self.stats.sometimes("tick.refused", u64::from(matches!(ticked, Some(Err(_)))));
+            if let Some(Err(error)) = ticked {
+                self.stats.sometimes("tick.refused", 1);
+                // The ticker warns of it, and nobody else may come by.
+                if let (LogError::Failed(_), Some(process)) = (&error, &mut self.process) {
+                    process.failed.get_or_insert_with(|| error.to_string());
+                }
+            }
         }
         self.run_deferred()?;
         if let Some(process) = &self.process
