@@ -10,6 +10,7 @@ use hongbao_sinks::batch::Batch;
 use hongbao_sinks::downstream::{
     Capabilities, Completed, Completion, Downstream, Outcome, Outcomes, Ticket, Told,
 };
+use hongbao_schemas::order::Order;
 use parking_lot::Mutex;
 
 use crate::clock::SimClock;
@@ -106,7 +107,8 @@ impl<D: Downstream> Downstream for Watched<D> {
         self.parts.fuse.point();
         self.parts.watch.lock().asked += 1;
         self.parts.trace.note(self.parts.clock.now_ms(), "ask", [self.parts.index as u64, ticket.0], || {
-            format!("{}", self.parts.index)
+            let order_no = Order::decode(&record).map_or("", |order| order.order_no);
+            format!("{}: {order_no}", self.parts.index)
         });
         self.open(ticket, false);
         self.inner.ask(ticket, record);
@@ -139,7 +141,9 @@ impl<D> Watched<D> {
         let first = batch.ranges().first().map_or(0, |(first, _)| *first);
         let (at_ms, index) = (self.parts.clock.now_ms(), self.parts.index as u64);
         self.parts.trace.note(at_ms, kind, [index, first], || {
-            format!("{index}: lane {} of {partition}, {:?}", batch.lane(), batch.ranges())
+            let orders = batch.records().filter_map(|record| Order::decode(record).ok());
+            let orders: Vec<String> = orders.map(|order| order.order_no.to_owned()).collect();
+            format!("{index}: lane {} of {partition}, {:?}: {}", batch.lane(), batch.ranges(), orders.join(" "))
         });
     }
 }

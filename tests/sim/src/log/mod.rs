@@ -13,6 +13,10 @@ use hongbao_engine::memory::log::MemoryLog;
 use hongbao_engine::partition::Partition;
 use hongbao_engine::progress::Progress;
 use hongbao_engine::records::{Frame, Offset, ReadBatch, crc};
+use hongbao_schemas::award::Award;
+use hongbao_schemas::control::Control;
+use hongbao_schemas::journal::Fact;
+use hongbao_schemas::order::Order;
 use parking_lot::Mutex;
 
 use crate::clock::SimClock;
@@ -40,6 +44,7 @@ pub struct SimLog {
 struct State {
     random: Random,
     devices: Vec<Device>,
+    late_arrivals: u64,
 }
 
 impl SimLog {
@@ -57,7 +62,7 @@ impl SimLog {
             trace,
             profile,
             sync_ms,
-            state: Mutex::new(State { random: Random::of(seed, name), devices }),
+            state: Mutex::new(State { random: Random::of(seed, name), devices, late_arrivals: 0 }),
         }
     }
 
@@ -77,6 +82,7 @@ impl SimLog {
                 self.trace.note(now_ms, "late", [u64::from(partition), group.digest()], || {
                     format!("{}/{partition}: a group of the process before arrives", self.name)
                 });
+                self.state.lock().late_arrivals += 1;
                 any |= group.append_to(&self.inner, Partition(partition)).is_ok();
                 self.state.lock().devices[usize::from(partition)].appended(now_ms, group);
             }
@@ -90,6 +96,12 @@ impl SimLog {
             }
         }
         any
+    }
+
+    /// Groups of processes before that arrived later.
+    #[must_use]
+    pub fn late_arrivals(&self) -> u64 {
+        self.state.lock().late_arrivals
     }
 
     /// When the next group becomes durable or arrives, if there is one.
@@ -108,7 +120,7 @@ impl SimLog {
     pub fn end_of_process(&self, keep_permille: u32) {
         let now_ms = self.clock.now_ms();
         let mut state = self.state.lock();
-        let State { random, devices } = &mut *state;
+        let State { random, devices, .. } = &mut *state;
         let mut survivors = Vec::new();
         for (partition, device) in (0_u16..).zip(devices) {
             let keep = device.unsynced() * keep_permille as usize / 1_000;
@@ -267,8 +279,39 @@ impl Log for SimLog {
 
 fn describe(frame: &Frame<'_>) -> String {
     let (topic, count, first_seq) = (frame.topic, frame.records.len(), frame.envelope.first_seq);
+    let records = (0..count).filter_map(|index| frame.records.get(index));
+    let told: Vec<String> = records.map(|record| tell(topic, record)).collect();
+    let told = told.join("; ");
     match first_seq {
-        0 => format!("{topic} x{count}"),
-        _ => format!("{topic} {}#{first_seq} x{count}", frame.envelope.source),
+        0 => format!("{topic} [{told}]"),
+        _ => format!("{topic} {}#{first_seq} [{told}]", frame.envelope.source),
+    }
+}
+
+/// A record for people.
+fn tell(topic: &str, record: &[u8]) -> String {
+    if let Ok(award) = Award::decode(record) {
+        return format!("award {} {}", award.order_no, award.amount_minor);
+    }
+    if let Ok(order) = Order::decode(record) {
+        return format!("order {}", order.order_no);
+    }
+    match Fact::decode(record) {
+        Ok(Fact::Accepted(fact)) => {
+            format!("accepted {} as {} {}", fact.award.order_no, fact.lane, fact.lane_seq)
+        }
+        Ok(Fact::Rejected(fact)) => format!("rejected {} {}", fact.order_no, fact.code),
+        Ok(Fact::Conflict(fact)) => format!("conflict {}", fact.order_no),
+        Ok(Fact::Opened(fact)) => format!("opened epoch {}", fact.epoch),
+        Ok(Fact::Credit(fact)) => {
+            format!("{} {} {:?} {}", fact.stage.as_str(), fact.lane, fact.ranges, fact.reason)
+        }
+        Ok(Fact::Ticked(fact)) => format!("ticked {}", fact.at_ms),
+        Ok(Fact::SettingsChanged(fact)) => format!("settings {}", fact.number),
+        Err(_) if topic == "awards" => match Control::decode(record) {
+            Ok(control) => format!("{} {}", control.kind.as_str(), control.number),
+            Err(_) => format!("{} bytes", record.len()),
+        },
+        Err(_) => format!("{} bytes", record.len()),
     }
 }

@@ -70,7 +70,7 @@ fn dispatch(random: &mut Random) -> DispatchOptions {
         backoff_base_ms: knob(random, &[20, 50], &[1]),
         backoff_max_ms: knob(random, &[500, 2_000], &[5]),
         pause_max_ms: knob(random, &[500, 2_000], &[20]),
-        breaker_failures_max: knob(random, &[5], &[1, 2]) as u32,
+        breaker_failures_max: knob(random, &[5], &[2]) as u32,
         breaker_open_base_ms: knob(random, &[100, 500], &[5]),
         breaker_open_max_ms: knob(random, &[1_000, 2_000], &[10]),
     }

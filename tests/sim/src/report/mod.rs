@@ -1,5 +1,8 @@
 //! What runs came to, in numbers, and the one line that is left of a whole set of them.
 
+pub mod set;
+pub mod timeline;
+
 use std::collections::BTreeMap;
 
 /// Numbers of one run, or of many.

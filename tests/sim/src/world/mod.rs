@@ -180,6 +180,8 @@ impl<'p, 'l> World<'p, 'l> {
     fn count(&self, stats: &mut Stats) {
         stats.virtual_ms += self.now_ms().cast_unsigned();
         stats.retries += self.clients.retries;
+        stats.sometimes("log.late", self.estate.log.late_arrivals());
+        stats.sometimes("partition.halted", self.halted_ever.len() as u64);
         let watch = self.estate.watch.lock();
         stats.unknown_outcomes += watch.unknown + watch.asked_unknown;
         stats.asks += watch.asked;
