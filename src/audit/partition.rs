@@ -25,6 +25,8 @@ use crate::assemble::{DataDir, LEDGER_DIR, STATE_DIR};
 
 use super::downstreams::{Downstreams, Ledger};
 
+/// Orders whose whole history is compared.
+const HISTORIES_MAX: usize = 500;
 /// Records folded between two looks at the progress.
 const STEP_RECORDS: u64 = 20_000;
 
@@ -168,7 +170,7 @@ impl Audit<'_> {
                 report.find(Invariant::I19, format_args!("{name}: the journal cannot be folded: {error}"));
             }
         }
-        views::check(asked, self.log.partitions(), partition, journal, report)
+        views::check(asked, self.log.partitions(), partition, journal, HISTORIES_MAX, report)
     }
 
     /// Returns how many orders took effect in each simulated downstream.

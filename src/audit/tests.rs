@@ -200,7 +200,7 @@ fn findings(writer: &Writer, store: Arc<MemoryStore>, at: u64) -> Report {
     audit.advance(at, &mut report).unwrap();
     let expected = rebuilt(writer, at);
     rebuild::compare(&*store, &*expected, "views-0", &mut report).unwrap();
-    let totals = views::check(store, 2, HOME, &audit, &mut report).unwrap();
+    let totals = views::check(store, 2, HOME, &audit, 500, &mut report).unwrap();
     audit.advance(writer.end(), &mut report).unwrap();
     let journal = audit.finish(&mut report);
     views::check_totals_grow(&totals, &journal, &mut report);

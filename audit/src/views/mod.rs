@@ -23,17 +23,16 @@ const GROUP_BY: [GroupBy; 3] = [GroupBy::ActivityId, GroupBy::SceneId, GroupBy::
 /// The views keep nothing here: each person is asked for once.
 const LIMITS: ViewsLimits = ViewsLimits { users_max: 1, recent_orders_max: 1, known_users_bytes: 1 << 10 };
 
-/// Orders whose whole history is compared, spread evenly.
-const HISTORIES_MAX: usize = 500;
-
 /// The views of one partition beside the model.
 struct Check<'a> {
     reader: &'a ViewsReader,
     journal: &'a Journal,
     partition: Partition,
+    histories_max: usize,
 }
 
-/// Compares all answers over `store`, to which the model was folded, and returns the totals.
+/// Compares all answers over `store`, to which the model was folded, and returns the totals. The
+/// whole history is compared of about `histories_max` orders, spread evenly.
 ///
 /// # Errors
 /// [`AuditError`].
@@ -42,6 +41,7 @@ pub fn check(
     partitions: u16,
     partition: Partition,
     audit: &JournalAudit<'_>,
+    histories_max: usize,
     report: &mut Report,
 ) -> Result<Vec<TotalsRow>, AuditError> {
     // Answers over all partitions are of this one alone, since the others are empty.
@@ -50,7 +50,7 @@ pub fn check(
         let state = if other == partition.0 { Arc::clone(&store) } else { Arc::new(MemoryStore::new()) };
         drop(Views::open(other, state, LIMITS, &reader)?);
     }
-    let check = Check { reader: &reader, journal: &audit.journal, partition };
+    let check = Check { reader: &reader, journal: &audit.journal, partition, histories_max };
     match check.run(audit.folded(), report) {
         Ok(totals) => Ok(totals),
         Err(ReadError::Store(error)) => Err(error.into()),
@@ -283,7 +283,7 @@ impl Check<'_> {
 
     /// Whole histories of some orders, and all refusals of order numbers that were never accepted.
     fn histories(&self, report: &mut Report) -> Result<(), ReadError> {
-        let step = self.journal.orders().count().div_ceil(HISTORIES_MAX).max(1);
+        let step = self.journal.orders().count().div_ceil(self.histories_max.max(1)).max(1);
         let accepted = self.journal.orders().step_by(step).map(|order| &*order.order_no);
         let refused = self.journal.refusals.keys().map(String::as_str);
         let refused = refused.filter(|order_no| self.journal.order(order_no).is_none());

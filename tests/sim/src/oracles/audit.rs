@@ -27,6 +27,9 @@ use crate::world::{Doom, Estate, Place};
 
 use super::Violation;
 
+/// Orders of a partition whose whole history is compared.
+const HISTORIES_MAX: usize = 12;
+
 /// What is looked at.
 pub struct Scope<'a> {
     /// Everything durable.
@@ -155,7 +158,7 @@ impl Scope<'_> {
                 report.find(hongbao_audit::Invariant::I19, format_args!("{name}: cannot be folded: {error}"));
             }
         }
-        views::check(store, log.partitions(), at, audit, report)
+        views::check(store, log.partitions(), at, audit, HISTORIES_MAX, report)
     }
 
     fn effects(

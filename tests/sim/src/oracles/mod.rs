@@ -92,9 +92,6 @@ impl<'l> Oracles<'l> {
         Self { log, journals, reports, sends, served: BTreeMap::new() }
     }
 
-    /// Another process serves from now on.
-    pub fn process_started(&mut self) {}
-
     /// Follows the journal of a partition as far as it is durable (I2 I5 I8 I9 I10 I11 I12 I16 I18
     /// I24).
     ///

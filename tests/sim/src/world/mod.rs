@@ -110,6 +110,10 @@ pub struct World<'p, 'l> {
     is_healed: bool,
     /// End of each partition's awards when clients were done.
     delivered: Option<Vec<u64>>,
+    /// Version of the log, time and moves when a part last had nothing to do.
+    idle_since: Vec<(u64, i64, u64)>,
+    /// Steps in which a part did something.
+    moves: u64,
     stats: Stats,
 }
 
@@ -137,6 +141,8 @@ impl<'p, 'l> World<'p, 'l> {
             restarts_without_reason: 0,
             is_healed: false,
             delivered: None,
+            idle_since: Vec::new(),
+            moves: 0,
             stats: Stats::default(),
         }
     }

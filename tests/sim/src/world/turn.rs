@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use hongbao_engine::clock::Clock;
 use hongbao_engine::commit::Committer;
-use hongbao_engine::log::LogError;
+use hongbao_engine::log::{Log, LogError};
 use hongbao_sinks::dispatch::{LaneState, Step};
 
 use crate::downstreams::port::Sender;
@@ -32,6 +32,18 @@ enum Part {
     Commits,
     Dispatcher,
     Deliver,
+}
+
+impl Part {
+    fn slot(self) -> usize {
+        match self {
+            Self::Commits => 0,
+            Self::Dispatcher => 1,
+            Self::Deliver => 2,
+            Self::Intake(index) => 3 + 2 * index,
+            Self::Views(index) => 4 + 2 * index,
+        }
+    }
 }
 
 impl World<'_, '_> {
@@ -110,11 +122,25 @@ impl World<'_, '_> {
             parts.swap(index, other);
         }
         let mut worked = false;
+        let version = |world: &Self| (world.estate.log.progress().version(), world.now_ms(), world.moves);
         for part in parts {
             if self.schedule.chance(u64::from(self.plan.options.laziness)) {
                 continue;
             }
-            worked |= self.run_part(part)?;
+            // A part that had nothing to do when everything was as it is now has nothing to do.
+            let slot = part.slot();
+            if self.idle_since.get(slot).is_some_and(|since| *since == version(self)) {
+                continue;
+            }
+            let part_worked = self.run_part(part)?;
+            if part_worked {
+                self.moves += 1;
+            }
+            if self.idle_since.len() <= slot {
+                self.idle_since.resize(slot + 1, (0, -1, 0));
+            }
+            self.idle_since[slot] = if part_worked { (0, -1, 0) } else { version(self) };
+            worked |= part_worked;
         }
         Ok(worked)
     }
@@ -262,7 +288,7 @@ impl World<'_, '_> {
             }
             Ran::Panicked(text) => return Err(Violation::new("panic", text)),
         }
-        self.oracles.process_started();
+        self.idle_since.clear();
         self.next_tick_ms = self.now_ms() + i64::from(self.plan.options.tick_ms);
         let settings = self.settings_in_force();
         let (log, clock) = (Arc::clone(&self.estate.log), Arc::clone(&self.estate.clock));
