@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hongbao_engine::log::LogError;
+use hongbao_engine::log::{Log, LogError};
+use hongbao_engine::partition::Partition;
 use hongbao_engine::records::ReadBatch;
 
 use crate::journal_view::{LaneResume, ViewError, Winner};
@@ -18,14 +19,15 @@ use super::now::{FirstIntent, Now};
 use super::reader::{FoundOpen, ReadError, Reader, Source};
 use super::settle::Place;
 use super::track::{Phase, Track};
-use super::{DispatchError, Dispatcher, DispatcherSpec, LaneSpec, Ports, SpecError, StatusBoard, seeded};
+use super::{Dispatcher, DispatcherSpec, LaneSpec, Ports, SpecError, StatusBoard, seeded};
 
 /// The topic of facts.
 pub const JOURNAL: &str = "journal";
 
 /// See [`Dispatcher::open`].
 pub fn open(spec: DispatcherSpec, ports: Ports) -> Result<Dispatcher, SpecError> {
-    let now = Now::read(&*ports.clock);
+    let now = Now::read(&*ports.clock, 0);
+    let mut log_error = None;
     let mut lines = Vec::with_capacity(ports.downstreams.len());
     let mut line_of: BTreeMap<String, usize> = BTreeMap::new();
     for (name, port) in ports.downstreams {
@@ -39,11 +41,8 @@ pub fn open(spec: DispatcherSpec, ports: Ports) -> Result<Dispatcher, SpecError>
             lane: lane.name.clone(),
             downstream: lane.downstream.clone(),
         })?;
-        let mut tracks = Vec::with_capacity(spec.partitions.len());
-        for partition in &spec.partitions {
-            let (_, journal_end) = ports.log.range(*partition, JOURNAL)?;
-            tracks.push(Track::new(*partition, journal_end));
-        }
+        let track = |partition| new_track(&*ports.log, partition, &lane.name, &mut log_error);
+        let tracks = spec.partitions.iter().copied().map(track).collect();
         let mut lane = open_lane(lane, line, tracks, now.mono);
         lane.pool = places.get(&index).copied();
         lane.batch_max = batch_max(&lane, &lines[line], &pools);
@@ -69,11 +68,27 @@ pub fn open(spec: DispatcherSpec, ports: Ports) -> Result<Dispatcher, SpecError>
         flights: BTreeMap::new(),
         asks: BTreeMap::new(),
         last_ticket: 0,
+        stopped: Vec::new(),
+        log_error,
+        latest_before_ms: 0,
         is_draining: false,
         buffer: ReadBatch::new(),
         done: Vec::new(),
         status,
     })
+}
+
+/// A track that has to open; halted when the log of its partition cannot even be asked (I26).
+fn new_track(log: &dyn Log, partition: Partition, lane: &str, error: &mut Option<LogError>) -> Track {
+    match log.range(partition, JOURNAL) {
+        Ok((_, journal_end)) => Track::new(partition, journal_end),
+        Err(found) => {
+            let mut track = Track::new(partition, 0);
+            track.halt(lane, found.to_string());
+            *error = Some(found);
+            track
+        }
+    }
 }
 
 type Pools = Vec<(Pool, Vec<usize>)>;
@@ -179,15 +194,15 @@ impl Dispatcher {
         let Lane { name, tracks, .. } = &mut self.lanes[lane];
         let track = &mut tracks[track];
         track.reader = Reader::resume(format!("orders.{name}"), resume);
-        track.resumed_last_at_ms = resume.last_at_ms;
         track.phase = Phase::Running;
         let (partition, epoch) = (track.partition.0, track.facts.epoch());
         tracing::debug!(lane = &**name, partition, epoch, low_water = resume.low_water, "lane opened");
         track.opened_at = now;
+        self.latest_before_ms = self.latest_before_ms.max(resume.last_at_ms);
     }
 
     /// Reads ahead where orders run short.
-    pub(super) fn read(&mut self, version: u64, now: Now) -> Result<usize, DispatchError> {
+    pub(super) fn read(&mut self, version: u64, now: Now) -> usize {
         let mut worked = 0;
         for lane in 0..self.lanes.len() {
             let has_room = self.lanes[lane].fresh_room(self.policy.held_orders_max) > 0;
@@ -195,14 +210,12 @@ impl Dispatcher {
             for track in 0..tracks {
                 match self.read_track(lane, track, version, now) {
                     Ok(count) => worked += count,
-                    Err(ReadError::Log(LogError::Failed(what))) => {
-                        return Err(LogError::Failed(what).into());
-                    }
+                    Err(ReadError::Log(error)) => self.halt_by_log(lane, track, error),
                     Err(error) => self.halt(lane, track, error.to_string()),
                 }
             }
         }
-        Ok(worked)
+        worked
     }
 
     fn read_track(&mut self, lane: usize, track: usize, version: u64, now: Now) -> Result<usize, ReadError> {
@@ -230,9 +243,8 @@ impl Dispatcher {
     fn take_over(&mut self, lane: usize, track: usize, order: FoundOpen, now: Now) {
         let rules = self.rules(lane);
         let batch_max = u32::try_from(self.lanes[lane].batch_max).unwrap_or(u32::MAX);
-        let place = &self.lanes[lane].tracks[track];
-        let first =
-            FirstIntent::earlier(order.range.first_intent_ms, place.resumed_last_at_ms, place.opened_at);
+        let opened_at = self.lanes[lane].tracks[track].opened_at;
+        let first = FirstIntent::earlier(order.range.first_intent_ms, opened_at);
         let held = HeldOrder {
             record: order.record,
             unresolved: Some(first),

@@ -181,6 +181,71 @@ fn the_life_of_a_key_counts_from_the_first_intent() {
     assert!(world.stories(0, "cash")[0].ends_with("suR"), "{:?}", world.stories(0, "cash"));
 }
 
+/// The margin covers the time that the request may take to arrive.
+#[test]
+fn nothing_is_sent_again_that_might_arrive_after_the_life_of_its_key() {
+    for (timeout_s, life_s, latest_ms) in [(0, 9, 6_750), (1, 9, 5_750), (2, 9, 4_750), (10, 60, 45_000)] {
+        let (life, timeout) = (Duration::from_secs(life_s), Duration::from_secs(timeout_s));
+        let able = Capabilities { key_life: KeyLife::Lasts(life), can_query: false, timeout, ..ABLE };
+        let mut world = World::new(&["cash"], 1);
+        world.spec.policy.attempts_max = 1_000;
+        world.spec.policy.breaker.failures_max = 1_000;
+        world.spec.policy.breaker.window_failures_percent = 101;
+        world.orders("cash", 0, 1);
+        let (bank, script) = Scripted::new(&world, able);
+        script.lock().by = Some(Box::new(|_| (Outcomes::All(unknown()), None)));
+        let mut dispatcher = world.open(bank);
+        world.run(&mut dispatcher, 90_000);
+        let sent: Vec<i64> = script.lock().sent.iter().map(|sent| sent.at_ms).collect();
+        let last = sent[sent.len() - 1] - sent[0];
+        assert!(last < latest_ms && last > latest_ms - 1_000, "{timeout_s}: {last}");
+        assert!(world.stories(0, "cash")[0].ends_with('R'));
+    }
+}
+
+/// The clock is behind what another partition has seen: it went back, by nobody knows how much.
+#[test]
+fn a_clock_behind_any_journal_of_before_makes_elapsed_time_unknowable() {
+    let able = Capabilities { key_life: KeyLife::Lasts(Duration::from_secs(60)), ..ABLE };
+    for (back_ms, story) in [(0, "susC"), (-3_000, "suR")] {
+        let world = World::new(&["cash", "coupon"], 2);
+        world.orders("cash", 0, 1);
+        let (bank, script) = Scripted::new(&world, able);
+        script.lock().answers.push_back((Outcomes::All(unknown()), None));
+        script.lock().told = vec![Told::Pending; 1_000].into();
+        let mut dispatcher = world.open(bank);
+        world.run(&mut dispatcher, 5_000);
+        world.orders("coupon", 1, 1);
+        world.run(&mut dispatcher, 10);
+        drop(dispatcher);
+        world.clock.step_wall_ms(back_ms);
+        let mut dispatcher = world.open(Scripted::new(&world, able).0);
+        world.run(&mut dispatcher, 3_000);
+        assert_eq!(world.stories(0, "cash"), [story], "{back_ms}");
+    }
+}
+
+/// How long asking has been in vain goes on across processes.
+#[test]
+fn an_order_that_stays_unresolved_is_reported_although_processes_come_and_go() {
+    let mut world = World::new(&["cash"], 1);
+    world.spec.policy.unresolved_max = Duration::from_secs(10);
+    world.orders("cash", 0, 1);
+    let mut reported_after = None;
+    for process in 0..10 {
+        let (bank, script) = Scripted::new(&world, ABLE);
+        script.lock().answers.push_back((Outcomes::All(unknown()), None));
+        script.lock().told = vec![Told::Pending; 1_000].into();
+        let mut dispatcher = world.open(bank);
+        world.run(&mut dispatcher, 3_000);
+        if world.stories(0, "cash") == ["suR"] {
+            reported_after = Some(process);
+            break;
+        }
+    }
+    assert_eq!(reported_after, Some(3));
+}
+
 #[test]
 fn a_wall_clock_that_went_back_within_the_process_makes_nothing_younger() {
     let able = Capabilities { key_life: KeyLife::Lasts(Duration::from_secs(9)), ..ABLE };
