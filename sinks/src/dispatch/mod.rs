@@ -121,8 +121,8 @@ pub struct Dispatcher {
     stopped: Vec<(usize, Partition, String)>,
     /// The last error of the log that halted something.
     log_error: Option<LogError>,
-    /// See [`Now::latest_before_ms`].
-    latest_before_ms: i64,
+    /// See [`Now::has_gone_back`].
+    has_gone_back: bool,
     is_draining: bool,
     buffer: ReadBatch,
     done: Vec<Completion>,
@@ -148,7 +148,7 @@ impl Dispatcher {
         let now = self.now();
         let version = self.log.progress().version();
         let mut worked = self.collect(now);
-        worked += self.open_tracks(now);
+        worked += self.open_tracks();
         if !self.is_draining {
             worked += self.read(version, now);
             worked += self.plan(now);
@@ -180,7 +180,7 @@ impl Dispatcher {
     }
 
     fn now(&self) -> Now {
-        Now::read(&*self.clock, self.latest_before_ms)
+        Now::read(&*self.clock, self.has_gone_back)
     }
 
     /// Takes no new work from now on; what was sent is still awaited. Step until

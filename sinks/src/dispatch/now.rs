@@ -11,16 +11,16 @@ pub struct Now {
     pub wall_ms: i64,
     /// Never goes back within the process.
     pub mono: Duration,
-    /// Latest time that the journals tell of the processes before, of all lanes and partitions that
-    /// are open; milliseconds since the Unix epoch. Below it the wall clock went back (I14).
-    pub latest_before_ms: i64,
+    /// Whether the wall clock was behind some journal when a lane opened over it: it went back
+    /// since an earlier process, by nobody knows how much (I14).
+    pub has_gone_back: bool,
 }
 
 impl Now {
     /// Reads the clock.
     #[must_use]
-    pub fn read(clock: &dyn Clock, latest_before_ms: i64) -> Self {
-        Self { wall_ms: clock.wall_ms(), mono: clock.monotonic(), latest_before_ms }
+    pub fn read(clock: &dyn Clock, has_gone_back: bool) -> Self {
+        Self { wall_ms: clock.wall_ms(), mono: clock.monotonic(), has_gone_back }
     }
 }
 
@@ -52,11 +52,11 @@ impl FirstIntent {
         Self { wall_ms, elapsed_then, mono_then: opened.mono, opened_wall_ms: Some(opened.wall_ms) }
     }
 
-    /// Time since then; none when it is unknowable because a clock went back: the wall clock is
-    /// before the intent, or it was, at the opening, behind what any journal had seen before.
+    /// Time since then; none when it is unknowable because a clock went back: the wall clock is or
+    /// was before the intent or, for one of an earlier process, behind any journal at its opening.
     #[must_use]
     pub fn elapsed(&self, now: Now) -> Option<Duration> {
-        let went_back = |opened_ms: i64| opened_ms < self.wall_ms.max(now.latest_before_ms);
+        let went_back = |opened_ms: i64| now.has_gone_back || opened_ms < self.wall_ms;
         if now.wall_ms < self.wall_ms || self.opened_wall_ms.is_some_and(went_back) {
             return None;
         }
@@ -80,11 +80,11 @@ mod tests {
     use super::*;
 
     fn at(wall_ms: i64, mono_ms: u64) -> Now {
-        before(1_500, wall_ms, mono_ms)
+        Now { wall_ms, mono: Duration::from_millis(mono_ms), has_gone_back: false }
     }
 
-    fn before(latest_before_ms: i64, wall_ms: i64, mono_ms: u64) -> Now {
-        Now { wall_ms, mono: Duration::from_millis(mono_ms), latest_before_ms }
+    fn back(wall_ms: i64, mono_ms: u64) -> Now {
+        Now { has_gone_back: true, ..at(wall_ms, mono_ms) }
     }
 
     #[test]
@@ -99,8 +99,8 @@ mod tests {
             ("wall went back before the intent", here, at(999, 950), None),
             ("of an earlier process", earlier, at(2_300, 350), Some(1_300)),
             ("of an earlier process, wall went back since", earlier, at(1_300, 350), Some(1_300)),
-            ("wall was behind the last fact at the start", earlier, before(2_001, 9_000, 350), None),
-            ("wall was at the last fact at the start", earlier, before(2_000, 9_000, 350), Some(8_000)),
+            ("wall was behind a journal at an opening", earlier, back(9_000, 350), None),
+            ("the same says nothing of its own", here, back(1_200, 250), Some(200)),
             ("intent from the future", future, at(9_000, 350), None),
         ];
         for (name, first, now, expected_ms) in cases {

@@ -26,7 +26,7 @@ pub const JOURNAL: &str = "journal";
 
 /// See [`Dispatcher::open`].
 pub fn open(spec: DispatcherSpec, ports: Ports) -> Result<Dispatcher, SpecError> {
-    let now = Now::read(&*ports.clock, 0);
+    let now = Now::read(&*ports.clock, false);
     let mut log_error = None;
     let mut lines = Vec::with_capacity(ports.downstreams.len());
     let mut line_of: BTreeMap<String, usize> = BTreeMap::new();
@@ -70,7 +70,7 @@ pub fn open(spec: DispatcherSpec, ports: Ports) -> Result<Dispatcher, SpecError>
         last_ticket: 0,
         stopped: Vec::new(),
         log_error,
-        latest_before_ms: 0,
+        has_gone_back: false,
         is_draining: false,
         buffer: ReadBatch::new(),
         done: Vec::new(),
@@ -144,11 +144,11 @@ fn batch_max(lane: &Lane, line: &Line, pools: &Pools) -> usize {
 
 impl Dispatcher {
     /// Brings tracks nearer to running.
-    pub(super) fn open_tracks(&mut self, now: Now) -> usize {
+    pub(super) fn open_tracks(&mut self) -> usize {
         let mut worked = 0;
         for lane in 0..self.lanes.len() {
             for track in 0..self.lanes[lane].tracks.len() {
-                worked += match self.open_track(lane, track, now) {
+                worked += match self.open_track(lane, track) {
                     Ok(has_moved) => usize::from(has_moved),
                     Err(error) => {
                         self.halt(lane, track, error.to_string());
@@ -160,7 +160,7 @@ impl Dispatcher {
         worked
     }
 
-    fn open_track(&mut self, lane: usize, track: usize, now: Now) -> Result<bool, ViewError> {
+    fn open_track(&mut self, lane: usize, track: usize) -> Result<bool, ViewError> {
         let name = Arc::clone(&self.lanes[lane].name);
         let partition = self.lanes[lane].tracks[track].partition;
         let folded_past = match self.lanes[lane].tracks[track].phase {
@@ -172,6 +172,8 @@ impl Dispatcher {
             return Ok(false);
         }
         let resume = self.view.lane(partition, &name)?;
+        // Read after the view, which others fold meanwhile: what it has seen is not from later.
+        let now = self.now();
         let epoch = self.lanes[lane].tracks[track].facts.epoch();
         let mine = Winner { writer: self.writer, epoch };
         if epoch > 0 && resume.opened == Some(mine) {
@@ -198,7 +200,10 @@ impl Dispatcher {
         let (partition, epoch) = (track.partition.0, track.facts.epoch());
         tracing::debug!(lane = &**name, partition, epoch, low_water = resume.low_water, "lane opened");
         track.opened_at = now;
-        self.latest_before_ms = self.latest_before_ms.max(resume.last_at_ms);
+        if now.wall_ms < resume.last_at_ms && !self.has_gone_back {
+            tracing::warn!(partition, last_at_ms = resume.last_at_ms, "the wall clock went back");
+            self.has_gone_back = true;
+        }
     }
 
     /// Reads ahead where orders run short.

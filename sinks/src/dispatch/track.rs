@@ -71,7 +71,7 @@ impl Track {
             phase: Phase::CatchingUp { end: journal_end },
             facts: Facts::default(),
             last_append: None,
-            opened_at: Now { wall_ms: 0, mono: Duration::ZERO, latest_before_ms: 0 },
+            opened_at: Now { wall_ms: 0, mono: Duration::ZERO, has_gone_back: false },
             reader: Reader::default(),
             ready: Ready::default(),
             ready_since: Duration::ZERO,

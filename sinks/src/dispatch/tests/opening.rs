@@ -225,6 +225,22 @@ fn a_clock_behind_any_journal_of_before_makes_elapsed_time_unknowable() {
     }
 }
 
+/// A partition whose journal takes long to fold has seen this process's own time when it opens.
+#[test]
+fn a_partition_that_opens_late_makes_no_other_unknowable() {
+    let able = Capabilities { key_life: KeyLife::Lasts(Duration::from_secs(60)), ..ABLE };
+    let world = World::new(&["cash"], 2);
+    crash_in_flight(&world, able, 1);
+    world.view.hold_in(1, Some(0));
+    let (bank, script) = Scripted::new(&world, able);
+    script.lock().told = vec![Told::Pending; 7].into();
+    let mut dispatcher = world.open(bank);
+    world.run(&mut dispatcher, 1_000);
+    world.view.hold_in(1, None);
+    world.run(&mut dispatcher, 6_000);
+    assert_eq!(world.stories(0, "cash"), ["susC"]);
+}
+
 /// How long asking has been in vain goes on across processes.
 #[test]
 fn an_order_that_stays_unresolved_is_reported_although_processes_come_and_go() {
