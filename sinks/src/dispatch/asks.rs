@@ -87,6 +87,9 @@ impl Dispatcher {
             return;
         }
         match told {
+            // While sends are answered, a question that is not is a matter of its order, which must
+            // not hold up the questions about others (I27).
+            Told::Unknown(_) if !is_probe && line.sends.breaker.is_closed() => {}
             Told::Unknown(_) => _ = line.asks.breaker.failed(is_probe, now.mono, jitter),
             _ => line.asks.breaker.succeeded(is_probe),
         }

@@ -79,7 +79,7 @@ impl Dispatcher {
                 break;
             }
             self.lanes[index].sendable.pop_front();
-            self.withdraw(ticket, "not sent in time", now);
+            self.withdraw(ticket, "withdrawn: not sent in time", now);
             withdrawn += 1;
         }
         let lane = &mut self.lanes[index];
@@ -150,14 +150,15 @@ impl Dispatcher {
             withdrawn += barred.len();
             // From the back, so that fresh orders return in their order.
             for ticket in barred.into_iter().rev() {
-                self.withdraw(ticket, "paused", now);
+                self.withdraw(ticket, "withdrawn: paused", now);
             }
         }
         withdrawn
     }
 
     /// Takes back a batch that was intended and not sent: the attempt is settled without effect,
-    /// and the orders wait again.
+    /// and the orders wait again. The reason begins with `withdrawn`, so that whoever counts sends
+    /// by the journal can leave it out.
     fn withdraw(&mut self, ticket: Ticket, why: &'static str, now: Now) {
         let Some(flight) = self.take_unsent(ticket) else { return };
         let lane = &mut self.lanes[flight.lane];

@@ -45,13 +45,18 @@ impl Dispatcher {
             // Their intents become durable, which wakes.
             return None;
         }
-        let has_room = lane.fresh_room(self.policy.held_orders_max) > 0;
+        let most = lane.batch_max.min(lane.fresh_room(self.policy.held_orders_max));
         let delay = line.capabilities.batch_delay;
-        let fresh = running(lane).filter(|track| has_room && track.ready.len() > 0);
-        let fresh = fresh.map(|track| track.ready_since + delay);
-        let held = running(lane).filter_map(|track| track.held.next_send());
-        let due = fresh.chain(held).min()?.saturating_sub(now.mono);
-        Some(barred.max(due).max(self.permits_wait(index, 1, now)))
+        let fresh = running(lane).filter(|track| most > 0 && track.ready.len() > 0);
+        let fresh = fresh.map(|track| (track.ready_since + delay, track.ready.len().min(most) as u64));
+        let held = running(lane).filter_map(|track| Some((track.held.next_send()?, 1)));
+        let due: Vec<(Duration, u64)> = fresh.chain(held).collect();
+        let waits = due.into_iter().map(|(at, count)| {
+            // Intended as soon as its permits are near.
+            let permits = self.permits_wait(index, count, now).saturating_sub(self.policy.intent_ahead);
+            at.saturating_sub(now.mono).max(permits)
+        });
+        Some(barred.max(waits.min()?))
     }
 
     /// Time until a lane and its pool have so many permits.

@@ -164,6 +164,22 @@ fn a_query_address_that_refuses_us_stops_no_credits() {
 }
 
 #[test]
+fn an_order_that_is_asked_about_in_vain_holds_up_no_question_about_others() {
+    let world = World::new(&["cash"], 1);
+    let (bank, script) = Scripted::new(&world, ABLE);
+    let mut dispatcher = world.open(bank);
+    script.lock().answers = vec![(Outcomes::All(unknown()), None); 2].into();
+    script.lock().told = vec![Told::Unknown("timeout".into()); 10_000].into();
+    world.orders("cash", 0, 1);
+    world.run(&mut dispatcher, 60_000);
+    assert!(script.lock().asked.len() > 100, "{}", script.lock().asked.len());
+    script.lock().told = vec![Told::Credited; 2].into();
+    world.orders("cash", 0, 1);
+    world.run(&mut dispatcher, 1_000);
+    assert_eq!(world.stories(0, "cash"), ["suC", "suC"]);
+}
+
+#[test]
 fn asking_goes_on_while_sends_rest() {
     let world = World::new(&["cash"], 1);
     let (bank, script) = Scripted::new(&world, ABLE);

@@ -228,14 +228,17 @@ fn nobody_is_woken_a_thousand_times_a_second_to_wait() {
 
 #[test]
 fn a_slow_lane_is_woken_when_its_permits_come() {
-    let mut world = World::new(&["cash"], 1);
-    world.spec.lanes[0].rate = crate::limits::rate::Rate::per_second(5);
-    world.orders("cash", 0, 1_000);
-    let (bank, script) = Scripted::new(&world, ABLE);
-    let mut dispatcher = world.open(bank);
-    let steps = steps(&world, &mut dispatcher, Duration::from_secs(20));
-    assert!(steps < 1_500, "{steps} steps in 20 s");
-    assert!(script.lock().sent.len() >= 75, "{}", script.lock().sent.len());
+    for (rate, burst, least) in [(5, 1, 75), (10, 10, 1), (1_000, 20, 900)] {
+        let mut world = World::new(&["cash"], 1);
+        world.spec.lanes[0].rate = crate::limits::rate::Rate::with_burst(rate, burst);
+        world.orders("cash", 0, 30_000);
+        let (bank, script) = Scripted::new(&world, ABLE);
+        let mut dispatcher = world.open(bank);
+        let steps = steps(&world, &mut dispatcher, Duration::from_secs(20));
+        let sent = script.lock().sent.len();
+        assert!(sent >= least, "{rate}: {sent}");
+        assert!(steps < 500 + 5 * sent as u32, "{rate}: {steps} steps for {sent} batches in 20 s");
+    }
 }
 
 #[test]

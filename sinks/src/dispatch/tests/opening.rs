@@ -105,6 +105,8 @@ fn an_intent_that_was_not_sent_in_time_is_withdrawn_and_made_anew() {
     script.lock().is_silent = false;
     world.run(&mut dispatcher, 200);
     assert_eq!(world.stories(0, "cash"), ["sC", "sC", "sdsC", "sdsC"]);
+    let counts = dispatcher.status().lanes()[0].counts;
+    assert_eq!((counts.sent, counts.deferred), (4, 2), "what was withdrawn was not sent");
 }
 
 /// Crashes while `orders` orders are sent and not answered, and opens again.
