@@ -11,7 +11,7 @@ pub struct Now {
     pub wall_ms: i64,
     /// Never goes back within the process.
     pub mono: Duration,
-    /// Whether the wall clock was behind some journal when a lane opened over it: it went back
+    /// Whether the wall clock was behind some journal at the start, or when a lane opened: it went back
     /// since an earlier process, by nobody knows how much (I14).
     pub has_gone_back: bool,
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hongbao_engine::log::{Log, LogError};
 use hongbao_engine::partition::Partition;
-use hongbao_engine::records::ReadBatch;
+use hongbao_engine::records::{Offset, ReadBatch};
 
 use crate::journal_view::{LaneResume, ViewError, Winner};
 use crate::limits::pool::Pool;
@@ -26,8 +26,14 @@ pub const JOURNAL: &str = "journal";
 
 /// See [`Dispatcher::open`].
 pub fn open(spec: DispatcherSpec, ports: Ports) -> Result<Dispatcher, SpecError> {
+    let journals: Vec<Result<Journal, LogError>> =
+        spec.partitions.iter().map(|partition| journal(&*ports.log, *partition)).collect();
+    // Read after them, so that the time of what others append meanwhile is not from later.
     let now = Now::read(&*ports.clock, false);
-    let mut log_error = None;
+    let has_gone_back = journals.iter().flatten().any(|journal| journal.last_append_ms > now.wall_ms);
+    if has_gone_back {
+        tracing::warn!("the wall clock is behind the journal: it went back");
+    }
     let mut lines = Vec::with_capacity(ports.downstreams.len());
     let mut line_of: BTreeMap<String, usize> = BTreeMap::new();
     for (name, port) in ports.downstreams {
@@ -41,8 +47,8 @@ pub fn open(spec: DispatcherSpec, ports: Ports) -> Result<Dispatcher, SpecError>
             lane: lane.name.clone(),
             downstream: lane.downstream.clone(),
         })?;
-        let track = |partition| new_track(&*ports.log, partition, &lane.name, &mut log_error);
-        let tracks = spec.partitions.iter().copied().map(track).collect();
+        let tracks = spec.partitions.iter().zip(&journals);
+        let tracks = tracks.map(|(partition, journal)| new_track(*partition, journal, &lane.name)).collect();
         let mut lane = open_lane(lane, line, tracks, now.mono);
         lane.pool = places.get(&index).copied();
         lane.batch_max = batch_max(&lane, &lines[line], &pools);
@@ -69,8 +75,8 @@ pub fn open(spec: DispatcherSpec, ports: Ports) -> Result<Dispatcher, SpecError>
         asks: BTreeMap::new(),
         last_ticket: 0,
         stopped: Vec::new(),
-        log_error,
-        has_gone_back: false,
+        log_error: journals.into_iter().find_map(Result::err),
+        has_gone_back,
         is_draining: false,
         buffer: ReadBatch::new(),
         done: Vec::new(),
@@ -78,14 +84,30 @@ pub fn open(spec: DispatcherSpec, ports: Ports) -> Result<Dispatcher, SpecError>
     })
 }
 
-/// A track that has to open; halted when the log of its partition cannot even be asked (I26).
-fn new_track(log: &dyn Log, partition: Partition, lane: &str, error: &mut Option<LogError>) -> Track {
-    match log.range(partition, JOURNAL) {
-        Ok((_, journal_end)) => Track::new(partition, journal_end),
-        Err(found) => {
+/// A partition's journal as it is found.
+struct Journal {
+    end: Offset,
+    /// Wall clock of its last append, in milliseconds since the Unix epoch; 0 if it is empty.
+    last_append_ms: i64,
+}
+
+fn journal(log: &dyn Log, partition: Partition) -> Result<Journal, LogError> {
+    let (start, end) = log.range(partition, JOURNAL)?;
+    let mut last = ReadBatch::new();
+    if end > start {
+        log.read(partition, JOURNAL, end - 1, 1, &mut last)?;
+    }
+    let last_append_ms = last.frames().map(|frame| frame.appended_at_ms()).max().unwrap_or(0);
+    Ok(Journal { end, last_append_ms })
+}
+
+/// A track that has to open; halted when its journal cannot even be asked (I26).
+fn new_track(partition: Partition, journal: &Result<Journal, LogError>, lane: &str) -> Track {
+    match journal {
+        Ok(journal) => Track::new(partition, journal.end),
+        Err(error) => {
             let mut track = Track::new(partition, 0);
-            track.halt(lane, found.to_string());
-            *error = Some(found);
+            track.halt(lane, error.to_string());
             track
         }
     }
