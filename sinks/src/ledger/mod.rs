@@ -7,13 +7,14 @@
 //!
 //! An order number is credited once, for ever (I10), whatever the sinks in front believe: a repeat
 //! with the same bytes is [`Outcome::AlreadyCredited`](crate::downstream::Outcome), one with other
-//! bytes is rejected (I13). An answer is given when the posting is durable (I25), not before.
+//! bytes is a conflict, which a person has to look at (I13). An answer is given when the posting is durable (I25), not before.
 
 mod accounts;
 mod driver;
 mod shard;
 #[cfg(test)]
 mod tests;
+mod worker;
 
 use hongbao_engine::commit::CommitError;
 use hongbao_engine::log::LogError;
@@ -23,7 +24,7 @@ pub use accounts::{ACCOUNT_KIND, ISSUED_KIND, account_key, balance_of, issued_ke
 pub use driver::{LedgerDownstream, LedgerSpec, LedgerStatus};
 pub use shard::{BOOK_TOPIC, LedgerLimits, ORDER_KIND, order_value};
 
-/// Why a ledger stops. Nothing is credited until it is opened again.
+/// Why a partition of a ledger stops. Nothing of it is credited until it is opened again.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum LedgerError {
     /// The book failed.
