@@ -47,6 +47,13 @@ fn every_case_comes_out_as_written() {
 }
 
 /// What a case cannot say is refused, so that no expectation is skipped for a typing error.
+/// What a topology accepts as a simulated downstream is what there is.
+#[test]
+fn simulated_profiles_are_the_ones_that_a_topology_knows() {
+    let there: &[&str] = &hongbao_sinks::simulated::Profile::NAMES;
+    assert_eq!(hongbao_topology::limits::SIMULATED_PROFILES, there);
+}
+
 #[test]
 fn cases_are_read_strictly() {
     let good = "title: t\nsteps:\n  - award: {order_no: u1_rain_1_cash_1, verdict: accepted}\n";

@@ -15,6 +15,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hongbao_engine::partition::Partition;
+
 use crate::batch::Batch;
 
 /// Why something came out as it did, for the journal and for people; at most [`REASON_BYTES_MAX`]
@@ -43,6 +45,14 @@ pub trait Downstream: Send {
 
     /// Appends everything that completed since the last call to `done`. Never waits.
     fn poll(&mut self, done: &mut Vec<Completion>);
+
+    /// Why it has stopped for good for one partition, if it has (I26). What comes of that partition
+    /// then completes without effect and says nothing about the others. Asked only after a
+    /// submission or an ask without a definite answer.
+    fn halted(&self, partition: Partition) -> Option<String> {
+        let _ = partition;
+        None
+    }
 }
 
 /// What a downstream can do.
@@ -59,6 +69,9 @@ pub struct Capabilities {
     /// How long to wait for more orders before a batch below `max_items` is sent. Zero where small
     /// batches cost nothing.
     pub batch_delay: Duration,
+    /// Longest time from [`Downstream::submit`] until the request has left for good: what has not
+    /// left by then never does. Counts against the life of a key. Zero where nothing is sent.
+    pub timeout: Duration,
 }
 
 /// How long a downstream remembers idempotency keys, counted from the first intent (I14).
@@ -86,6 +99,9 @@ pub enum Outcome {
     },
     /// Not done and never will be.
     Rejected(Reason),
+    /// Not done with these bytes: its order number or key stands for another payload there, so a
+    /// person has to look (I3, I13).
+    Conflict(Reason),
     /// May or may not have been done.
     Unknown(Reason),
     /// Certainly not done, for no fault of the order.
@@ -122,6 +138,8 @@ pub enum Told {
     Credited,
     /// It was not done and never will be.
     Rejected(Reason),
+    /// Another payload was done under its order number or key; a person has to look.
+    Conflict(Reason),
     /// It is being worked on.
     Pending,
     /// It has never heard of the key.

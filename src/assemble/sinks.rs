@@ -87,7 +87,7 @@ impl SinksStatus {
             .iter()
             .filter_map(|(name, status)| Some(format!("ledger {name}: {}", status.halted()?)));
         let failed = self.failed.lock().clone().map(|reason| format!("dispatcher: {reason}"));
-        let lanes = self.board.lanes().into_iter().filter(|lane| lane.state.as_str() == "halted");
+        let lanes = self.board.lanes().into_iter().filter(|lane| !lane.halted.is_empty());
         let lanes = lanes.map(|lane| format!("lane {}: {}", lane.lane, lane.detail));
         ledgers.chain(failed).chain(lanes).collect()
     }

@@ -46,6 +46,7 @@ impl Downstream for Instant {
             key_life: KeyLife::Forever,
             can_query: false,
             batch_delay: std::time::Duration::ZERO,
+            timeout: std::time::Duration::ZERO,
         }
     }
 

@@ -79,9 +79,11 @@ impl Scripted {
             key_life: KeyLife::Forever,
             can_query: false,
             batch_delay: Duration::ZERO,
+            timeout: Duration::ZERO,
         };
         if let DownstreamKind::Http(http) = kind {
             capabilities.can_query = http.query_url().is_some();
+            capabilities.timeout = http.timeout();
             let life = http.key_life();
             capabilities.key_life = if life.is_zero() { KeyLife::None } else { KeyLife::Lasts(life) };
         }

@@ -124,6 +124,7 @@ fn other_limits_are_stated_as_they_are() {
         format!("A file has at most {} MiB", FILE_BYTES_MAX >> 20),
         format!("nested at most {DEPTH_MAX} levels"),
         format!("At most {PROBLEMS_MAX} problems"),
+        format!("at least {} times `timeout` and `batch.max_delay` together", limits::KEY_LIFE_REQUESTS_MIN),
         format!("One file per activity, at most {}", limits::CAMPAIGNS_MAX),
     ]
     .into_iter()

@@ -38,6 +38,9 @@ pub const TIMEOUT: (Duration, Duration, Duration) =
     (Duration::from_millis(800), Duration::from_millis(1), Duration::from_mins(5));
 /// Life of an idempotency key: least and most; it has no default.
 pub const KEY_LIFE: (Duration, Duration) = (Duration::ZERO, days(3650));
+/// A key's life is at least so many times what a request may take, timeout and batch delay
+/// together: dispatchers keep up to half of it as a safety distance (I14).
+pub const KEY_LIFE_REQUESTS_MIN: u32 = 4;
 /// The profiles of simulated downstreams.
 pub const SIMULATED_PROFILES: &[&str] = &["steady", "flaky", "slow", "short_keys", "no_keys", "outage"];
 /// Default seed of a simulated downstream.

@@ -95,6 +95,8 @@ codes! {
     NoCampaign = "E0142",
     /// A file that would be ignored because of its name.
     FileName = "E0143",
+    /// A `key_life` that leaves no time to send anything again.
+    ShortKeyLife = "E0144",
     /// More problems than are shown.
     TooMany = "E0199",
 }

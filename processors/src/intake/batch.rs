@@ -1,8 +1,6 @@
 //! A batch of input records, decoded: fields borrow from the frames, and what depends on neither
 //! settings nor earlier records is settled.
 
-use std::ops::Range;
-
 use hongbao_engine::partition::{Partition, partition_of};
 use hongbao_engine::records::{FrameRef, Offset};
 use hongbao_schemas::award::Award;
@@ -35,10 +33,9 @@ pub(super) enum Content<'a> {
 #[derive(Debug)]
 pub(super) struct Candidate<'a> {
     pub(super) award: Award<'a>,
-    /// What speaks against its order number, the first refusals in their order.
-    pub(super) refusal: Option<Refusal>,
-    /// Where the order number's key stands among the batch's keys; empty when it was refused.
-    key: Range<usize>,
+    /// The seat of its order number's key among the batch's keys, or what speaks against the order
+    /// number, the first refusals in their order.
+    pub(super) seat: Result<usize, Refusal>,
 }
 
 /// Who reads: what a record must fit to be decided.
@@ -53,7 +50,29 @@ pub(super) struct Reader {
 #[derive(Debug, Default)]
 pub(super) struct Batch<'a> {
     pub(super) records: Vec<Record<'a>>,
-    keys: Vec<u8>,
+    keys: Keys,
+}
+
+/// Keys of order numbers, one after the other.
+#[derive(Debug, Default)]
+struct Keys {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Keys {
+    /// Adds the key of an order number and returns its seat.
+    #[inline]
+    fn add(&mut self, order_no: &OrderNo<'_>) -> usize {
+        order_no.store_key(&mut self.bytes);
+        self.ends.push(self.bytes.len());
+        self.ends.len() - 1
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+    }
 }
 
 impl<'a> Batch<'a> {
@@ -68,18 +87,10 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// The key of an award's order number.
-    #[inline]
-    pub(super) fn key(&self, candidate: &Candidate<'_>) -> &[u8] {
-        &self.keys[candidate.key.clone()]
-    }
-
-    /// The keys that may have to be looked up.
+    /// The keys that may have to be looked up, by seat.
     pub(super) fn keys(&self) -> impl Iterator<Item = &[u8]> {
-        self.records.iter().filter_map(|record| match &record.content {
-            Content::Award(candidate) if candidate.refusal.is_none() => Some(self.key(candidate)),
-            _ => None,
-        })
+        let starts = std::iter::once(0).chain(self.keys.ends.iter().copied());
+        starts.zip(&self.keys.ends).map(|(start, end)| &self.keys.bytes[start..*end])
     }
 
     /// An empty batch with the memory of this one.
@@ -94,7 +105,7 @@ impl<'a> Batch<'a> {
 
 impl Reader {
     #[inline]
-    fn read<'a>(&self, bytes: &'a [u8], keys: &mut Vec<u8>) -> Content<'a> {
+    fn read<'a>(&self, bytes: &'a [u8], keys: &mut Keys) -> Content<'a> {
         match decode_input(bytes, &self.control_key) {
             Ok(Input::Award(award)) => self.candidate(award, keys),
             Ok(Input::Control(control)) if control.partition == self.partition.0 => Content::Control(control),
@@ -104,21 +115,17 @@ impl Reader {
     }
 
     #[inline]
-    fn candidate<'a>(&self, award: Award<'a>, keys: &mut Vec<u8>) -> Content<'a> {
+    fn candidate<'a>(&self, award: Award<'a>, keys: &mut Keys) -> Content<'a> {
         if partition_of(award.act_id.as_bytes(), self.partitions) != self.partition {
             return Content::Dead(WRONG_PARTITION);
         }
-        let start = keys.len();
-        let refusal = match OrderNo::parse(award.order_no) {
-            Err(_) => Some(Refusal::MalformedOrderNo),
-            Ok(order_no) if order_no.act_id() != award.act_id => Some(Refusal::OrderNoActIdMismatch),
-            Ok(order_no) if order_no.scene_id() != award.scene_id => Some(Refusal::OrderNoSceneMismatch),
-            Ok(order_no) => {
-                order_no.store_key(keys);
-                None
-            }
+        let seat = match OrderNo::parse(award.order_no) {
+            Err(_) => Err(Refusal::MalformedOrderNo),
+            Ok(order_no) if order_no.act_id() != award.act_id => Err(Refusal::OrderNoActIdMismatch),
+            Ok(order_no) if order_no.scene_id() != award.scene_id => Err(Refusal::OrderNoSceneMismatch),
+            Ok(order_no) => Ok(keys.add(&order_no)),
         };
-        Content::Award(Candidate { award, refusal, key: start..keys.len() })
+        Content::Award(Candidate { award, seat })
     }
 }
 
@@ -132,11 +139,12 @@ mod tests {
         for offset in 0..100 {
             batch.records.push(Record { offset, bytes: b"", content: Content::Dead("") });
         }
-        batch.keys.resize(100, 0);
-        let before = (batch.records.capacity(), batch.records.as_ptr().addr(), batch.keys.capacity());
+        batch.keys.bytes.resize(100, 0);
+        let before = (batch.records.capacity(), batch.records.as_ptr().addr(), batch.keys.bytes.capacity());
         let emptied = batch.emptied();
-        assert!(emptied.records.is_empty() && emptied.keys.is_empty());
-        let after = (emptied.records.capacity(), emptied.records.as_ptr().addr(), emptied.keys.capacity());
+        assert!(emptied.records.is_empty() && emptied.keys.bytes.is_empty());
+        let after =
+            (emptied.records.capacity(), emptied.records.as_ptr().addr(), emptied.keys.bytes.capacity());
         assert_eq!(after, before);
     }
 }

@@ -175,9 +175,7 @@ impl Intake {
             }
             next_offset = Some(record.offset + 1);
             let verdict = match &record.content {
-                Content::Award(candidate) => {
-                    self.decide(record.offset, candidate, batch.key(candidate), outputs)?
-                }
+                Content::Award(candidate) => self.decide(record.offset, candidate, outputs)?,
                 Content::Control(control) => self.follow(record, control, outputs),
                 Content::Dead(code) => self.put_aside(record, code, outputs),
             };
@@ -192,13 +190,13 @@ impl Intake {
         &mut self,
         offset: Offset,
         candidate: &Candidate<'_>,
-        key: &[u8],
         outputs: &mut Outputs,
     ) -> Result<Verdict, StoreError> {
         let award = &candidate.award;
         let (award_offset, at_ms) = (offset.cast_signed(), self.fold.now_ms);
-        let rule = match candidate.refusal.map_or_else(|| self.plan.admit(award), Err) {
-            Ok(rule) => rule,
+        let admitted = candidate.seat.and_then(|seat| Ok((seat, self.plan.admit(award)?)));
+        let (seat, rule) = match admitted {
+            Ok(admitted) => admitted,
             Err(refusal) => {
                 let fact = Rejected::of(award, refusal, award_offset, at_ms);
                 outputs.push_with(self.topics.journal, |out| fact.encode(out));
@@ -206,9 +204,9 @@ impl Intake {
             }
         };
         let digest = award.payload_digest();
-        match self.seen.get(key)? {
+        match self.seen.get_seated(seat)? {
             None => {
-                self.seen.insert(key, digest);
+                self.seen.insert_seated(seat, digest);
                 self.accept(rule, candidate, award_offset, outputs);
                 Ok(Verdict::Accepted)
             }

@@ -1,4 +1,4 @@
-//! Asking what became of unresolved orders, within a limit of its own.
+//! Asking what became of unresolved orders, within a limit and behind a gate of its own.
 
 use crate::downstream::{Pause, Ticket, Told};
 
@@ -10,7 +10,8 @@ use super::settle::Place;
 /// An ask on its way.
 #[derive(Clone, Copy, Debug)]
 pub struct OpenAsk {
-    place: Place,
+    /// The order it is about.
+    pub place: Place,
 }
 
 impl Dispatcher {
@@ -34,9 +35,9 @@ impl Dispatcher {
     fn next_ask(&mut self, lane_index: usize, now: Now) -> Option<Place> {
         let lane = &mut self.lanes[lane_index];
         let line = &self.lines[lane.line];
-        let is_admitted = match line.admission(now.mono) {
+        let is_admitted = match line.asks.admission(now.mono) {
             Admission::All => true,
-            Admission::Probe => line.probe.is_none(),
+            Admission::Probe => line.asks.probe.is_none(),
             Admission::NotBefore(_) => false,
         };
         // An ask from before an outage may still be open when the next one probes.
@@ -65,8 +66,8 @@ impl Dispatcher {
         let lane = &mut self.lanes[place.lane];
         let Some(order) = lane.tracks[place.track].held.get(place.seq) else { return };
         let line = &mut self.lines[lane.line];
-        if !line.breaker.is_closed() {
-            line.probe = Some(ticket);
+        if !line.asks.breaker.is_closed() {
+            line.asks.probe = Some(ticket);
         }
         line.asks_in_flight += 1;
         lane.counts.asked += 1;
@@ -80,15 +81,22 @@ impl Dispatcher {
         let jitter = self.random();
         let line = &mut self.lines[self.lanes[place.lane].line];
         line.asks_in_flight = line.asks_in_flight.saturating_sub(1);
-        if line.probe == Some(ticket) {
-            line.probe = None;
-            match told {
-                Told::Unknown(_) => _ = line.breaker.failed(true, now.mono, jitter),
-                _ => line.breaker.succeeded(true),
-            }
+        let is_probe = line.asks.take_probe(ticket);
+        let partition = self.lanes[place.lane].tracks[place.track].partition;
+        let halted = if matches!(told, Told::Unknown(_)) { line.port.halted(partition) } else { None };
+        if let Some(reason) = halted {
+            self.stopped.push((self.lanes[place.lane].line, partition, reason));
+            return;
+        }
+        match told {
+            // While sends are answered, a question that is not is a matter of its order, which must
+            // not hold up the questions about others (I27).
+            Told::Unknown(_) if !is_probe && line.sends.breaker.is_closed() => {}
+            Told::Unknown(_) => _ = line.asks.breaker.failed(is_probe, now.mono, jitter),
+            _ => line.asks.breaker.succeeded(is_probe),
         }
         if let Some(pause) = pause {
-            line.pause(&pause, now.mono, &self.policy);
+            line.asks.pause(&pause, now.mono, self.policy.pause_max);
         }
         let rules = self.rules(place.lane);
         let track = &self.lanes[place.lane].tracks[place.track];

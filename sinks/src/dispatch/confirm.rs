@@ -1,48 +1,77 @@
 //! Facts and intents go to the journal; intents become sendable when they are durable (rule 4).
+//!
+//! An error of the log stops the partition that it is about, and no other (I26).
 
 use hongbao_engine::log::{LogError, Position};
 use hongbao_engine::records::Frame;
 
+use super::Dispatcher;
 use super::flight::Stage;
 use super::now::Now;
 use super::open::JOURNAL;
-use super::track::{Phase, Track};
-use super::{DispatchError, Dispatcher};
+use super::track::Phase;
+
+/// A group of facts is closed when it has so many bytes, far below what the smallest segment of a
+/// log takes. Facts of one step need not become durable together, only in order.
+const GROUP_BYTES: usize = 1 << 20;
 
 impl Dispatcher {
-    /// Appends what was gathered, one group for each partition. What a full log refuses waits.
-    pub(super) fn flush(&mut self, now: Now) -> Result<usize, DispatchError> {
+    /// Appends what was gathered, partition by partition. What a full log refuses waits.
+    pub(super) fn flush(&mut self, now: Now) -> usize {
         let partitions = self.lanes.first().map_or(0, |lane| lane.tracks.len());
-        let mut appended = 0;
-        for track in 0..partitions {
-            appended += self.flush_partition(track, now)?;
-        }
-        Ok(appended)
+        (0..partitions).map(|track| self.flush_partition(track, now)).sum()
     }
 
-    fn flush_partition(&mut self, track: usize, now: Now) -> Result<usize, DispatchError> {
-        let mut writers = Vec::new();
-        for (index, lane) in self.lanes.iter_mut().enumerate() {
+    fn flush_partition(&mut self, track: usize, now: Now) -> usize {
+        for lane in &mut self.lanes {
             let place = &mut lane.tracks[track];
             if !place.is_halted() && !place.facts.is_empty() {
-                place.facts.records(&lane.name, now.wall_ms);
-                writers.push(index);
+                place.facts.write(&lane.name, now.wall_ms);
             }
         }
-        let Some(first) = writers.first() else { return Ok(0) };
-        let partition = self.lanes[*first].tracks[track].partition;
-        let frames: Vec<Frame<'_>> = writers.iter().map(|index| self.frame(*index, track)).collect();
-        let appended = match self.log.append(partition, &frames) {
-            Ok(appended) => appended,
-            Err(LogError::Full(_)) => return Ok(0),
-            Err(LogError::Failed(what)) => return Err(LogError::Failed(what).into()),
-            Err(error) => {
-                for index in writers {
-                    self.halt(index, track, error.to_string());
+        let mut appended = 0;
+        loop {
+            let writers = self.next_group(track);
+            let Some(first) = writers.first() else { return appended };
+            appended += writers.len();
+            match self.append_group(&writers, track) {
+                Ok(()) => {}
+                Err(LogError::Full(_)) => return appended - writers.len(),
+                Err(error @ (LogError::Corrupt { .. } | LogError::Failed(_))) => {
+                    self.halt_by_log(*first, track, error);
                 }
-                return Ok(1);
+                Err(error) => {
+                    for lane in writers {
+                        self.halt_by_log(lane, track, error.clone());
+                    }
+                }
             }
+        }
+    }
+
+    /// The lanes whose first records that wait go into the next group.
+    fn next_group(&self, track: usize) -> Vec<usize> {
+        let (mut writers, mut bytes) = (Vec::new(), 0);
+        for (index, lane) in self.lanes.iter().enumerate() {
+            let Some(waiting) = lane.tracks[track].facts.waiting_bytes() else { continue };
+            if writers.is_empty() || bytes + waiting <= GROUP_BYTES {
+                writers.push(index);
+                bytes += waiting;
+            }
+        }
+        writers
+    }
+
+    fn append_group(&mut self, writers: &[usize], track: usize) -> Result<(), LogError> {
+        let Some(first) = writers.first() else { return Ok(()) };
+        let partition = self.lanes[*first].tracks[track].partition;
+        let frame = |lane: &usize| {
+            let lane = &self.lanes[*lane];
+            let (envelope, records) = lane.tracks[track].facts.waiting(&lane.source)?;
+            Some(Frame { topic: JOURNAL, envelope, records })
         };
+        let frames: Vec<Frame<'_>> = writers.iter().filter_map(frame).collect();
+        let appended = self.log.append(partition, &frames)?;
         for (index, offset) in writers.iter().zip(appended.first_offsets) {
             let place = &mut self.lanes[*index].tracks[track];
             place.facts.appended();
@@ -50,15 +79,11 @@ impl Dispatcher {
             if place.phase == (Phase::Announced { offset: None }) {
                 place.phase = Phase::Announced { offset: Some(offset) };
             }
-            self.mark_intended(*index, track, appended.position);
+            if place.facts.is_empty() {
+                self.mark_intended(*index, track, appended.position);
+            }
         }
-        Ok(writers.len())
-    }
-
-    fn frame(&self, lane: usize, track: usize) -> Frame<'_> {
-        let lane = &self.lanes[lane];
-        let (envelope, records) = lane.tracks[track].facts.waiting(&lane.source);
-        Frame { topic: JOURNAL, envelope, records }
+        Ok(())
     }
 
     fn mark_intended(&mut self, lane: usize, track: usize, position: Position) {
@@ -72,25 +97,24 @@ impl Dispatcher {
     }
 
     /// Makes batches sendable whose intents are durable.
-    pub(super) fn confirm(&mut self) -> Result<usize, DispatchError> {
+    pub(super) fn confirm(&mut self) -> usize {
         let mut confirmed = 0;
         for index in 0..self.lanes.len() {
             for track in 0..self.lanes[index].tracks.len() {
                 if !self.lanes[index].tracks[track].intended.is_empty() {
-                    confirmed += self.confirm_track(index, track)?;
+                    confirmed += self.confirm_track(index, track);
                 }
             }
         }
-        Ok(confirmed)
+        confirmed
     }
 
-    fn confirm_track(&mut self, lane: usize, track: usize) -> Result<usize, DispatchError> {
+    fn confirm_track(&mut self, lane: usize, track: usize) -> usize {
         let durable = match self.log.durable(self.lanes[lane].tracks[track].partition) {
             Ok(durable) => durable,
-            Err(LogError::Failed(what)) => return Err(LogError::Failed(what).into()),
             Err(error) => {
-                self.halt(lane, track, error.to_string());
-                return Ok(0);
+                self.halt_by_log(lane, track, error);
+                return 1;
             }
         };
         let since = self.clock.monotonic();
@@ -103,14 +127,37 @@ impl Dispatcher {
                 lane.sendable.push_back(ticket);
             }
         }
-        Ok(count)
+        count
     }
 
-    /// Whether everything that a track has appended is durable.
-    pub(super) fn is_durable(&self, track: &Track) -> Result<bool, LogError> {
-        match track.last_append {
-            Some(position) if !track.is_halted() => Ok(self.log.durable(track.partition)? >= position),
-            _ => Ok(true),
+    /// Whether nothing is under way and every outcome is durable, in all partitions that have not
+    /// halted: what a halted one had under way could not be recorded.
+    pub(super) fn is_drained(&mut self) -> bool {
+        let places = self.flights.values().map(|flight| (flight.lane, flight.track));
+        let mut places = places.chain(self.asks.values().map(|ask| (ask.place.lane, ask.place.track)));
+        if places.any(|(lane, track)| !self.lanes[lane].tracks[track].is_halted()) {
+            return false;
+        }
+        for lane in 0..self.lanes.len() {
+            for track in 0..self.lanes[lane].tracks.len() {
+                if self.lanes[lane].tracks[track].is_running() && !self.is_written(lane, track) {
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    /// Whether all facts of a track are durable, or never will be.
+    fn is_written(&mut self, lane: usize, track: usize) -> bool {
+        let place = &self.lanes[lane].tracks[track];
+        let Some(position) = place.last_append else { return place.facts.is_empty() };
+        match self.log.durable(place.partition) {
+            Ok(durable) => place.facts.is_empty() && durable >= position,
+            Err(error) => {
+                self.halt_by_log(lane, track, error);
+                true
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Facts of one lane and partition on their way to the journal: gathered by stage and reason,
 //! written as records that cover ranges, numbered by epoch (rule 3).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use hongbao_engine::records::{Envelope, RecordBuf};
 use hongbao_schemas::journal::{CreditFact, CreditStage, Opened, RangesBuf, SeqRange};
@@ -9,8 +9,10 @@ use hongbao_schemas::limits::cut;
 
 use crate::downstream::{REASON_BYTES_MAX, Reason};
 
-/// Most ranges in one record.
+/// Most ranges in one record, which so has at most about 80 KiB.
 const RANGES_MAX: usize = 4096;
+/// A chunk of records is closed when it has so many bytes.
+const CHUNK_BYTES: usize = 256 << 10;
 
 /// The order in which facts of one step are written. An order has at most one of each kind in a
 /// step: what became of an attempt, how it ended, the next intent.
@@ -31,7 +33,10 @@ pub struct Facts {
     epoch: u32,
     next_seq: u64,
     gathered: BTreeMap<(u8, Reason), Gathered>,
-    records: RecordBuf,
+    /// Records in order, in chunks that are appended one by one, so that the facts of one step fit
+    /// the log however many they are.
+    chunks: VecDeque<RecordBuf>,
+    spare: RecordBuf,
     ranges: RangesBuf,
 }
 
@@ -45,10 +50,10 @@ impl Facts {
     /// Starts a new epoch with its `Opened`; whatever was gathered is dropped.
     pub fn open(&mut self, source: &str, writer: [u8; 16], epoch: u32, at_ms: i64) {
         self.gathered.clear();
-        self.records.clear();
+        self.chunks.clear();
         (self.epoch, self.next_seq) = (epoch, 1);
         let opened = Opened { source, writer, epoch: i64::from(epoch), at_ms };
-        self.records.push_with(|out| opened.encode(out));
+        self.push_with(|out| opened.encode(out));
     }
 
     /// The current epoch.
@@ -70,39 +75,59 @@ impl Facts {
     /// Whether there is nothing to append.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.gathered.is_empty() && self.records.is_empty()
+        self.gathered.is_empty() && self.chunks.is_empty()
     }
 
-    /// Writes what was gathered as records behind those that wait already, and returns them all.
-    pub fn records(&mut self, lane: &str, at_ms: i64) -> &RecordBuf {
+    /// Writes what was gathered as records behind those that wait already.
+    pub fn write(&mut self, lane: &str, at_ms: i64) {
         for ((_, reason), mut gathered) in std::mem::take(&mut self.gathered) {
             let reason = cut(&reason, REASON_BYTES_MAX);
             gathered.ranges.sort_unstable();
+            let mut buffer = std::mem::take(&mut self.ranges);
             for ranges in gathered.ranges.chunks(RANGES_MAX) {
-                self.ranges.clear();
+                buffer.clear();
                 for (first, count) in ranges {
                     if let Some(range) = SeqRange::new(*first as i64, *count as i64) {
-                        self.ranges.push(range);
+                        buffer.push(range);
                     }
                 }
-                let ranges = self.ranges.as_ranges();
+                let ranges = buffer.as_ranges();
                 let fact = CreditFact { stage: gathered.stage, lane, at_ms, ranges, reason };
-                self.records.push_with(|out| fact.encode(out));
+                self.push_with(|out| fact.encode(out));
             }
+            self.ranges = buffer;
         }
-        &self.records
     }
 
-    /// The records that wait and their envelope.
+    fn push_with(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        if let Some(chunk) = self.chunks.back_mut().filter(|chunk| chunk.byte_len() < CHUNK_BYTES) {
+            return chunk.push_with(write);
+        }
+        let mut chunk = std::mem::take(&mut self.spare);
+        chunk.push_with(write);
+        self.chunks.push_back(chunk);
+    }
+
+    /// The first records that wait, and their envelope; none when everything that was written is
+    /// appended.
     #[must_use]
-    pub fn waiting<'a>(&'a self, source: &'a str) -> (Envelope<'a>, &'a RecordBuf) {
-        (Envelope { source, epoch: self.epoch, first_seq: self.next_seq }, &self.records)
+    pub fn waiting<'a>(&'a self, source: &'a str) -> Option<(Envelope<'a>, &'a RecordBuf)> {
+        let chunk = self.chunks.front()?;
+        Some((Envelope { source, epoch: self.epoch, first_seq: self.next_seq }, chunk))
     }
 
-    /// The records were appended.
+    /// Bytes of the first records that wait; none as [`Facts::waiting`].
+    #[must_use]
+    pub fn waiting_bytes(&self) -> Option<usize> {
+        Some(self.chunks.front()?.byte_len())
+    }
+
+    /// The records that [`Facts::waiting`] gave were appended.
     pub fn appended(&mut self) {
-        self.next_seq += self.records.len() as u64;
-        self.records.clear();
+        let Some(mut chunk) = self.chunks.pop_front() else { return };
+        self.next_seq += chunk.len() as u64;
+        chunk.clear();
+        self.spare = chunk;
     }
 }
 
@@ -113,8 +138,9 @@ mod tests {
     use super::*;
 
     fn written(facts: &mut Facts) -> Vec<String> {
-        let records = facts.records("cash", 7);
-        let lines = (0..records.len()).map(|index| match Fact::decode(records.get(index).unwrap()) {
+        facts.write("cash", 7);
+        let all = facts.chunks.iter().flat_map(|chunk| (0..chunk.len()).map(|index| chunk.get(index)));
+        let lines = all.map(|record| match Fact::decode(record.unwrap()) {
             Ok(Fact::Credit(fact)) => {
                 format!("{} {:?} {} {}", fact.stage.as_str(), fact.ranges, fact.reason, fact.at_ms)
             }
@@ -150,15 +176,39 @@ mod tests {
         facts.add(CreditStage::Credited, &"".into(), 1, 1);
         facts.open("sink.cash", [7; 16], 3, 5);
         assert_eq!(written(&mut facts), ["opened sink.cash 3"]);
-        assert_eq!(facts.waiting("sink.cash").0, Envelope { source: "sink.cash", epoch: 3, first_seq: 1 });
+        let first_seq = |facts: &Facts| facts.waiting("sink.cash").map(|(envelope, _)| envelope.first_seq);
+        let envelope = Envelope { source: "sink.cash", epoch: 3, first_seq: 1 };
+        assert_eq!(facts.waiting("sink.cash").unwrap().0, envelope);
         facts.appended();
         facts.add(CreditStage::Started, &"".into(), 1, 1);
         assert_eq!(written(&mut facts).len(), 1);
         facts.add(CreditStage::Credited, &"".into(), 1, 1);
         assert_eq!(written(&mut facts).len(), 2, "what an append refused stays in front");
-        assert_eq!(facts.waiting("sink.cash").0.first_seq, 2);
+        assert_eq!(first_seq(&facts), Some(2));
         facts.appended();
-        assert_eq!(facts.waiting("sink.cash").0.first_seq, 4);
         assert!(facts.is_empty());
+        facts.add(CreditStage::Credited, &"".into(), 2, 1);
+        written(&mut facts);
+        assert_eq!(first_seq(&facts), Some(4));
+    }
+
+    #[test]
+    fn many_facts_wait_in_chunks_numbered_one_after_the_other() {
+        let mut facts = Facts::default();
+        facts.open("sink.cash", [7; 16], 1, 5);
+        for seq in 0..10_000 {
+            facts.add(CreditStage::Unknown, &format!("{seq:0100}").into(), seq, 1);
+        }
+        assert_eq!(written(&mut facts).len(), 10_001);
+        let (mut next, mut chunks) = (1, 0);
+        while let Some((envelope, records)) = facts.waiting("sink.cash") {
+            assert_eq!(envelope.first_seq, next);
+            assert!(records.byte_len() < CHUNK_BYTES + 1_000);
+            next += records.len() as u64;
+            chunks += 1;
+            facts.appended();
+        }
+        assert_eq!((next, facts.is_empty()), (10_002, true));
+        assert!(chunks > 4, "{chunks}");
     }
 }

@@ -28,6 +28,14 @@ pub struct HeldOrder {
 }
 
 impl HeldOrder {
+    /// How long it has been held, or unresolved if that is longer: an earlier process may have held
+    /// it already.
+    #[must_use]
+    pub fn held_for(&self, now: Now) -> Duration {
+        let here = now.mono.saturating_sub(self.since);
+        self.unresolved.map_or(here, |first| first.age(now).max(here))
+    }
+
     /// What is known of it.
     #[must_use]
     pub fn standing(&self, now: Now) -> Standing {
@@ -38,7 +46,7 @@ impl HeldOrder {
                 Some(first) => first.elapsed(now),
                 None => Some(Duration::ZERO),
             },
-            held_for: now.mono.saturating_sub(self.since),
+            held_for: self.held_for(now),
         }
     }
 }
@@ -112,11 +120,16 @@ impl HeldOrders {
         self.sends.iter().take(count_max).take_while(|(due, _)| *due <= now).count()
     }
 
-    /// When the next order is due.
+    /// When the next order is due to be sent.
     #[must_use]
-    pub fn next_due(&self) -> Option<Duration> {
-        let firsts = [self.sends.first(), self.asks.first()];
-        firsts.into_iter().flatten().map(|(due, _)| *due).min()
+    pub fn next_send(&self) -> Option<Duration> {
+        self.sends.first().map(|(due, _)| *due)
+    }
+
+    /// When the next order is due to be asked about.
+    #[must_use]
+    pub fn next_ask(&self) -> Option<Duration> {
+        self.asks.first().map(|(due, _)| *due)
     }
 }
 

@@ -1,12 +1,12 @@
-//! One downstream as the dispatcher sees it: the port with its breaker, its concurrency, and what
-//! is open there.
+//! One downstream as the dispatcher sees it: the port with its gates, its concurrency, and what is
+//! open there.
 
 use std::time::Duration;
 
-use crate::downstream::{Capabilities, Downstream, Outcome, Pause, Reason, Ticket};
+use crate::downstream::{Capabilities, Downstream, Outcome, Pause, Reason};
 
-use super::breaker::{Admission, Breaker};
 use super::concurrency::{Concurrency, Signal};
+use super::gate::Gate;
 use super::spec::Policy;
 
 /// Whole batches throttled in a row after which the downstream is left alone as it asked.
@@ -20,29 +20,17 @@ pub struct Line {
     pub port: Box<dyn Downstream>,
     /// What it can do.
     pub capabilities: Capabilities,
-    /// Whether it is out.
-    pub breaker: Breaker,
+    /// Whether sends may go.
+    pub sends: Gate,
+    /// Whether asks may go.
+    pub asks: Gate,
     concurrency: Concurrency,
     /// Submissions open.
     pub in_flight: u32,
     /// Asks open.
     pub asks_in_flight: u32,
-    /// The submission or ask that tries whether it is back.
-    pub probe: Option<Ticket>,
-    paused: Option<Paused>,
     throttled_in_a_row: u32,
     done_window: DoneWindow,
-}
-
-/// Why a downstream is left alone.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Paused {
-    /// Monotonic.
-    pub until: Duration,
-    /// As it said.
-    pub reason: Reason,
-    /// Whether a person has to change something.
-    pub is_configuration: bool,
 }
 
 /// How many submissions ended in the current and in the last stretch of time.
@@ -74,7 +62,9 @@ impl Ending {
     /// Counts one order.
     pub fn note(&mut self, outcome: &Outcome) {
         match outcome {
-            Outcome::Credited | Outcome::AlreadyCredited | Outcome::Rejected(_) => self.definite += 1,
+            Outcome::Credited | Outcome::AlreadyCredited | Outcome::Rejected(_) | Outcome::Conflict(_) => {
+                self.definite += 1
+            }
             Outcome::Throttled { .. } => {
                 self.definite += 1;
                 self.throttled += 1;
@@ -99,23 +89,13 @@ impl Line {
         Self {
             port,
             capabilities,
-            breaker: Breaker::new(policy.breaker.clone()),
+            sends: Gate::new(policy),
+            asks: Gate::new(policy),
             concurrency: Concurrency::new(capabilities.max_in_flight),
             in_flight: 0,
             asks_in_flight: 0,
-            probe: None,
-            paused: None,
             throttled_in_a_row: 0,
             done_window: DoneWindow::default(),
-        }
-    }
-
-    /// What may go now.
-    #[must_use]
-    pub fn admission(&self, now: Duration) -> Admission {
-        match &self.paused {
-            Some(paused) if now < paused.until => Admission::NotBefore(paused.until),
-            _ => self.breaker.admission(now),
         }
     }
 
@@ -152,10 +132,16 @@ impl Line {
         self.concurrency.answered(signal, ending.sent_at, now);
         self.note_throttling(ending.all_throttled, now, policy);
         if ending.definite > 0 {
-            self.breaker.succeeded(ending.is_probe);
+            self.sends.breaker.succeeded(ending.is_probe);
             return false;
         }
-        self.breaker.failed(ending.is_probe, now, jitter)
+        self.sends.breaker.failed(ending.is_probe, now, jitter)
+    }
+
+    /// A submission ended and says nothing about the downstream as a whole.
+    pub fn closed(&mut self, sent_at: Duration, now: Duration) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        self.concurrency.answered(Signal::Fine, sent_at, now);
     }
 
     fn note_throttling(&mut self, all: Option<Option<Duration>>, now: Duration, policy: &Policy) {
@@ -168,31 +154,9 @@ impl Line {
             self.throttled_in_a_row = 0;
             let for_time = stated.unwrap_or(policy.backoff_base);
             let reason = Reason::Borrowed("throttled");
-            self.pause(&Pause { reason, for_time, is_configuration: false }, now, policy);
+            let pause = Pause { reason, for_time, is_configuration: false };
+            self.sends.pause(&pause, now, policy.pause_max);
         }
-    }
-
-    /// It wants to be left alone. A fault of configuration also needs a probe afterwards.
-    pub fn pause(&mut self, pause: &Pause, now: Duration, policy: &Policy) {
-        let until = now + pause.for_time.min(policy.pause_max);
-        let until = self.paused.as_ref().map_or(until, |paused| paused.until.max(until));
-        if pause.is_configuration {
-            self.breaker.trip(now, 0);
-        }
-        let (reason, is_configuration) = (pause.reason.clone(), pause.is_configuration);
-        self.paused = Some(Paused { until, reason, is_configuration });
-    }
-
-    /// Why it is left alone now, if it is.
-    #[must_use]
-    pub fn paused(&self, now: Duration) -> Option<&Paused> {
-        self.paused.as_ref().filter(|paused| now < paused.until)
-    }
-
-    /// The last pause, over or not.
-    #[must_use]
-    pub fn last_pause(&self) -> Option<&Paused> {
-        self.paused.as_ref()
     }
 }
 

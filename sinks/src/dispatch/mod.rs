@@ -22,6 +22,7 @@ mod concurrency;
 mod confirm;
 mod facts;
 mod flight;
+mod gate;
 mod held;
 mod lane;
 mod line;
@@ -36,6 +37,7 @@ mod spec;
 mod status;
 mod track;
 mod verdict;
+mod wake;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -43,6 +45,7 @@ use std::time::Duration;
 
 use hongbao_engine::clock::Clock;
 use hongbao_engine::log::{Log, LogError};
+use hongbao_engine::partition::Partition;
 use hongbao_engine::records::ReadBatch;
 use rand::{Rng, SeedableRng};
 use rand_pcg::Pcg64Mcg;
@@ -56,15 +59,12 @@ use flight::Flight;
 use lane::Lane;
 use line::Line;
 use now::Now;
+use track::Track;
 use verdict::Rules;
 
 pub use lane::LaneCounts;
 pub use spec::{BreakerPolicy, DispatcherSpec, LaneSpec, Policy, PoolSpec, SpecError};
 pub use status::{LaneState, LaneStatus, StatusBoard};
-
-/// Shortest and longest time that [`Step::Idle`] proposes to wait.
-const IDLE_MIN: Duration = Duration::from_millis(1);
-const IDLE_MAX: Duration = Duration::from_millis(50);
 
 /// What a dispatcher works with.
 pub struct Ports {
@@ -95,7 +95,7 @@ pub enum Step {
 /// Why the dispatcher cannot go on at all; single lanes and partitions halt by themselves.
 #[derive(Debug, thiserror::Error)]
 pub enum DispatchError {
-    /// The log has failed.
+    /// The log has failed, and with it the last partition halted that was left.
     #[error(transparent)]
     Log(#[from] LogError),
 }
@@ -117,6 +117,12 @@ pub struct Dispatcher {
     flights: BTreeMap<Ticket, Flight>,
     asks: BTreeMap<Ticket, OpenAsk>,
     last_ticket: u64,
+    /// Partitions that downstreams have stopped for, found in this step: line, partition and why.
+    stopped: Vec<(usize, Partition, String)>,
+    /// The last error of the log that halted something.
+    log_error: Option<LogError>,
+    /// See [`Now::has_gone_back`].
+    has_gone_back: bool,
     is_draining: bool,
     buffer: ReadBatch,
     done: Vec<Completion>,
@@ -139,28 +145,42 @@ impl Dispatcher {
     /// [`DispatchError`]; then nothing works any more. A lane or partition that cannot go on halts
     /// alone and says so in the status (I26).
     pub fn step(&mut self) -> Result<Step, DispatchError> {
-        let now = Now::read(&*self.clock);
+        let now = self.now();
         let version = self.log.progress().version();
         let mut worked = self.collect(now);
-        worked += self.open_tracks(now);
+        worked += self.open_tracks();
         if !self.is_draining {
-            worked += self.read(version, now)?;
+            worked += self.read(version, now);
             worked += self.plan(now);
         }
-        worked += self.flush(now)?;
-        worked += self.confirm()?;
+        worked += self.flush(now);
+        self.halt_stopped();
+        worked += self.confirm();
         worked += self.send(now);
         if !self.is_draining {
             worked += self.ask(now);
         }
+        let is_drained = worked == 0 && self.is_draining && self.is_drained();
         self.publish_status(now);
-        if worked > 0 {
-            return Ok(Step::Worked(worked));
+        if let Some(error) = self.failure() {
+            return Err(error);
         }
-        if self.is_draining && self.is_drained()? {
-            return Ok(Step::Drained);
-        }
-        Ok(Step::Idle { wake_in: self.wake_in(now) })
+        Ok(match worked {
+            0 if is_drained => Step::Drained,
+            0 => Step::Idle { wake_in: self.wake_in(now) },
+            _ => Step::Worked(worked),
+        })
+    }
+
+    /// The error of the log when nothing is left that could go on.
+    fn failure(&self) -> Option<DispatchError> {
+        let error = self.log_error.as_ref()?;
+        let mut tracks = self.lanes.iter().flat_map(|lane| &lane.tracks);
+        tracks.all(Track::is_halted).then(|| error.clone().into())
+    }
+
+    fn now(&self) -> Now {
+        Now::read(&*self.clock, self.has_gone_back)
     }
 
     /// Takes no new work from now on; what was sent is still awaited. Step until
@@ -197,19 +217,6 @@ impl Dispatcher {
         count
     }
 
-    fn is_drained(&self) -> Result<bool, LogError> {
-        if !self.flights.is_empty() || !self.asks.is_empty() {
-            return Ok(false);
-        }
-        for track in self.lanes.iter().flat_map(|lane| &lane.tracks) {
-            let is_written = track.facts.is_empty() && self.is_durable(track)?;
-            if track.is_running() && !is_written {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
     /// What the downstream of a lane and the policy allow.
     fn rules(&self, lane: usize) -> Rules {
         let capabilities = self.lines[self.lanes[lane].line].capabilities;
@@ -217,6 +224,7 @@ impl Dispatcher {
             key_life: capabilities.key_life,
             can_query: capabilities.can_query,
             key_margin: self.policy.key_margin,
+            send_time: capabilities.timeout + capabilities.batch_delay,
             attempts_max: self.policy.attempts_max,
             unresolved_max: self.policy.unresolved_max,
         }
@@ -229,17 +237,6 @@ impl Dispatcher {
 
     fn random(&mut self) -> u64 {
         self.rng.next_u64()
-    }
-
-    /// How long until something is due by time alone.
-    fn wake_in(&self, now: Now) -> Duration {
-        let waits_for_permits = self.lanes.iter().any(|lane| !lane.sendable.is_empty() || lane.backlog > 0);
-        if waits_for_permits {
-            return IDLE_MIN;
-        }
-        let due = self.lanes.iter().flat_map(|lane| &lane.tracks).filter_map(|track| track.held.next_due());
-        let first = due.min().map_or(IDLE_MAX, |due| due.saturating_sub(now.mono));
-        first.clamp(IDLE_MIN, IDLE_MAX)
     }
 }
 

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hongbao_engine::log::LogError;
-use hongbao_engine::records::ReadBatch;
+use hongbao_engine::log::{Log, LogError};
+use hongbao_engine::partition::Partition;
+use hongbao_engine::records::{Offset, ReadBatch};
 
 use crate::journal_view::{LaneResume, ViewError, Winner};
 use crate::limits::pool::Pool;
@@ -18,14 +19,21 @@ use super::now::{FirstIntent, Now};
 use super::reader::{FoundOpen, ReadError, Reader, Source};
 use super::settle::Place;
 use super::track::{Phase, Track};
-use super::{DispatchError, Dispatcher, DispatcherSpec, LaneSpec, Ports, SpecError, StatusBoard, seeded};
+use super::{Dispatcher, DispatcherSpec, LaneSpec, Ports, SpecError, StatusBoard, seeded};
 
 /// The topic of facts.
 pub const JOURNAL: &str = "journal";
 
 /// See [`Dispatcher::open`].
 pub fn open(spec: DispatcherSpec, ports: Ports) -> Result<Dispatcher, SpecError> {
-    let now = Now::read(&*ports.clock);
+    let journals: Vec<Result<Journal, LogError>> =
+        spec.partitions.iter().map(|partition| journal(&*ports.log, *partition)).collect();
+    // Read after them, so that the time of what others append meanwhile is not from later.
+    let now = Now::read(&*ports.clock, false);
+    let has_gone_back = journals.iter().flatten().any(|journal| journal.last_append_ms > now.wall_ms);
+    if has_gone_back {
+        tracing::warn!("the wall clock is behind the journal: it went back");
+    }
     let mut lines = Vec::with_capacity(ports.downstreams.len());
     let mut line_of: BTreeMap<String, usize> = BTreeMap::new();
     for (name, port) in ports.downstreams {
@@ -39,11 +47,8 @@ pub fn open(spec: DispatcherSpec, ports: Ports) -> Result<Dispatcher, SpecError>
             lane: lane.name.clone(),
             downstream: lane.downstream.clone(),
         })?;
-        let mut tracks = Vec::with_capacity(spec.partitions.len());
-        for partition in &spec.partitions {
-            let (_, journal_end) = ports.log.range(*partition, JOURNAL)?;
-            tracks.push(Track::new(*partition, journal_end));
-        }
+        let tracks = spec.partitions.iter().zip(&journals);
+        let tracks = tracks.map(|(partition, journal)| new_track(*partition, journal, &lane.name)).collect();
         let mut lane = open_lane(lane, line, tracks, now.mono);
         lane.pool = places.get(&index).copied();
         lane.batch_max = batch_max(&lane, &lines[line], &pools);
@@ -69,11 +74,43 @@ pub fn open(spec: DispatcherSpec, ports: Ports) -> Result<Dispatcher, SpecError>
         flights: BTreeMap::new(),
         asks: BTreeMap::new(),
         last_ticket: 0,
+        stopped: Vec::new(),
+        log_error: journals.into_iter().find_map(Result::err),
+        has_gone_back,
         is_draining: false,
         buffer: ReadBatch::new(),
         done: Vec::new(),
         status,
     })
+}
+
+/// A partition's journal as it is found.
+struct Journal {
+    end: Offset,
+    /// Wall clock of its last append, in milliseconds since the Unix epoch; 0 if it is empty.
+    last_append_ms: i64,
+}
+
+fn journal(log: &dyn Log, partition: Partition) -> Result<Journal, LogError> {
+    let (start, end) = log.range(partition, JOURNAL)?;
+    let mut last = ReadBatch::new();
+    if end > start {
+        log.read(partition, JOURNAL, end - 1, 1, &mut last)?;
+    }
+    let last_append_ms = last.frames().map(|frame| frame.appended_at_ms()).max().unwrap_or(0);
+    Ok(Journal { end, last_append_ms })
+}
+
+/// A track that has to open; halted when its journal cannot even be asked (I26).
+fn new_track(partition: Partition, journal: &Result<Journal, LogError>, lane: &str) -> Track {
+    match journal {
+        Ok(journal) => Track::new(partition, journal.end),
+        Err(error) => {
+            let mut track = Track::new(partition, 0);
+            track.halt(lane, error.to_string());
+            track
+        }
+    }
 }
 
 type Pools = Vec<(Pool, Vec<usize>)>;
@@ -129,11 +166,11 @@ fn batch_max(lane: &Lane, line: &Line, pools: &Pools) -> usize {
 
 impl Dispatcher {
     /// Brings tracks nearer to running.
-    pub(super) fn open_tracks(&mut self, now: Now) -> usize {
+    pub(super) fn open_tracks(&mut self) -> usize {
         let mut worked = 0;
         for lane in 0..self.lanes.len() {
             for track in 0..self.lanes[lane].tracks.len() {
-                worked += match self.open_track(lane, track, now) {
+                worked += match self.open_track(lane, track) {
                     Ok(has_moved) => usize::from(has_moved),
                     Err(error) => {
                         self.halt(lane, track, error.to_string());
@@ -145,7 +182,7 @@ impl Dispatcher {
         worked
     }
 
-    fn open_track(&mut self, lane: usize, track: usize, now: Now) -> Result<bool, ViewError> {
+    fn open_track(&mut self, lane: usize, track: usize) -> Result<bool, ViewError> {
         let name = Arc::clone(&self.lanes[lane].name);
         let partition = self.lanes[lane].tracks[track].partition;
         let folded_past = match self.lanes[lane].tracks[track].phase {
@@ -157,6 +194,8 @@ impl Dispatcher {
             return Ok(false);
         }
         let resume = self.view.lane(partition, &name)?;
+        // Read after the view, which others fold meanwhile: what it has seen is not from later.
+        let now = self.now();
         let epoch = self.lanes[lane].tracks[track].facts.epoch();
         let mine = Winner { writer: self.writer, epoch };
         if epoch > 0 && resume.opened == Some(mine) {
@@ -179,15 +218,18 @@ impl Dispatcher {
         let Lane { name, tracks, .. } = &mut self.lanes[lane];
         let track = &mut tracks[track];
         track.reader = Reader::resume(format!("orders.{name}"), resume);
-        track.resumed_last_at_ms = resume.last_at_ms;
         track.phase = Phase::Running;
         let (partition, epoch) = (track.partition.0, track.facts.epoch());
         tracing::debug!(lane = &**name, partition, epoch, low_water = resume.low_water, "lane opened");
         track.opened_at = now;
+        if now.wall_ms < resume.last_at_ms && !self.has_gone_back {
+            tracing::warn!(partition, last_at_ms = resume.last_at_ms, "the wall clock went back");
+            self.has_gone_back = true;
+        }
     }
 
     /// Reads ahead where orders run short.
-    pub(super) fn read(&mut self, version: u64, now: Now) -> Result<usize, DispatchError> {
+    pub(super) fn read(&mut self, version: u64, now: Now) -> usize {
         let mut worked = 0;
         for lane in 0..self.lanes.len() {
             let has_room = self.lanes[lane].fresh_room(self.policy.held_orders_max) > 0;
@@ -195,14 +237,12 @@ impl Dispatcher {
             for track in 0..tracks {
                 match self.read_track(lane, track, version, now) {
                     Ok(count) => worked += count,
-                    Err(ReadError::Log(LogError::Failed(what))) => {
-                        return Err(LogError::Failed(what).into());
-                    }
+                    Err(ReadError::Log(error)) => self.halt_by_log(lane, track, error),
                     Err(error) => self.halt(lane, track, error.to_string()),
                 }
             }
         }
-        Ok(worked)
+        worked
     }
 
     fn read_track(&mut self, lane: usize, track: usize, version: u64, now: Now) -> Result<usize, ReadError> {
@@ -230,9 +270,8 @@ impl Dispatcher {
     fn take_over(&mut self, lane: usize, track: usize, order: FoundOpen, now: Now) {
         let rules = self.rules(lane);
         let batch_max = u32::try_from(self.lanes[lane].batch_max).unwrap_or(u32::MAX);
-        let place = &self.lanes[lane].tracks[track];
-        let first =
-            FirstIntent::earlier(order.range.first_intent_ms, place.resumed_last_at_ms, place.opened_at);
+        let opened_at = self.lanes[lane].tracks[track].opened_at;
+        let first = FirstIntent::earlier(order.range.first_intent_ms, opened_at);
         let held = HeldOrder {
             record: order.record,
             unresolved: Some(first),

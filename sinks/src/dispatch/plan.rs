@@ -53,12 +53,12 @@ impl Dispatcher {
         let line = &mut self.lines[lane.line];
         let orders = orders_max.checked_sub(lane.stock_orders).filter(|orders| *orders > 0)?;
         let fresh_room = lane.fresh_room(self.policy.held_orders_max);
-        let (batches, batch_max, is_probe) = match line.admission(now.mono) {
+        let (batches, batch_max, is_probe) = match line.sends.admission(now.mono) {
             Admission::All => {
                 let batches = line.stock_max(now.mono, ahead).checked_sub(lane.stock_batches)?;
                 (batches, lane.batch_max, false)
             }
-            Admission::Probe if line.probe.is_none() => {
+            Admission::Probe if line.sends.probe.is_none() => {
                 (1, lane.batch_max.min(self.policy.breaker.probe_items.max(1) as usize), true)
             }
             Admission::Probe | Admission::NotBefore(_) => return None,
@@ -85,10 +85,9 @@ impl Dispatcher {
     /// Whether lanes above this place have work enough to take the whole pool for a while.
     fn is_contended(&self, place: PoolPlace, now: Now) -> bool {
         let (pool, members) = &self.pools[place.pool];
-        let above = members[..place.rank]
-            .iter()
-            .map(|index| &self.lanes[*index])
-            .filter(|lane| lane.has_work() && self.lines[lane.line].admission(now.mono) == Admission::All);
+        let above = members[..place.rank].iter().map(|index| &self.lanes[*index]).filter(|lane| {
+            lane.has_work() && self.lines[lane.line].sends.admission(now.mono) == Admission::All
+        });
         let taken = above.map(Lane::refill_milli);
         taken.fold(0, u64::saturating_add) >= pool.refill_milli()
     }
@@ -120,7 +119,7 @@ impl Dispatcher {
     /// The orders of the next batch, and whether they are held ones, which go first.
     fn gather(&mut self, lane: usize, track: usize, budget: &Budget, now: Now) -> (Vec<Part>, bool) {
         let line = &self.lines[self.lanes[lane].line];
-        if budget.is_probe && line.breaker.probes_fresh() {
+        if budget.is_probe && line.sends.breaker.probes_fresh() {
             let fresh = self.gather_fresh(lane, track, budget, now);
             if !fresh.is_empty() {
                 return (fresh, false);
@@ -204,7 +203,7 @@ impl Dispatcher {
         }
         lane.stock_batches += 1;
         if is_probe {
-            self.lines[lane.line].probe = Some(ticket);
+            self.lines[lane.line].sends.probe = Some(ticket);
         }
         let intent = FirstIntent::here(now);
         let flight = Flight { lane: lane_index, track, batch, is_held, intent, stage: Stage::Planned };

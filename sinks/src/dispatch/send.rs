@@ -1,6 +1,7 @@
 //! Gives out permits by rank and submits (I20, I21). Batches whose intent has grown old, or whose
 //! downstream is left alone, are withdrawn instead (rule 4).
 
+use hongbao_engine::log::LogError;
 use hongbao_schemas::journal::CreditStage;
 
 use crate::downstream::{Reason, Ticket};
@@ -65,11 +66,11 @@ impl Dispatcher {
     /// What a lane would send now, and how many batches of it had to be withdrawn.
     fn want(&mut self, index: usize) -> (Want, usize) {
         let mut withdrawn = 0;
-        let now = Now::read(&*self.clock);
+        let now = self.now();
         let lane = &self.lanes[index];
         let line = &self.lines[lane.line];
         let slots = line.free_slots();
-        let admission = line.admission(now.mono);
+        let admission = line.sends.admission(now.mono);
         if slots == 0 || matches!(admission, Admission::NotBefore(_)) || !lane.has_work() {
             return (Want::default(), 0);
         }
@@ -78,7 +79,7 @@ impl Dispatcher {
                 break;
             }
             self.lanes[index].sendable.pop_front();
-            self.withdraw(ticket, "not sent in time", now);
+            self.withdraw(ticket, "withdrawn: not sent in time", now);
             withdrawn += 1;
         }
         let lane = &mut self.lanes[index];
@@ -136,10 +137,10 @@ impl Dispatcher {
         let mut withdrawn = 0;
         for index in 0..self.lanes.len() {
             let line = &self.lines[self.lanes[index].line];
-            let allowed = match line.admission(now.mono) {
+            let allowed = match line.sends.admission(now.mono) {
                 _ if self.is_draining => None,
                 Admission::All => continue,
-                Admission::Probe => line.probe,
+                Admission::Probe => line.sends.probe,
                 Admission::NotBefore(_) => None,
             };
             let lane = &mut self.lanes[index];
@@ -149,14 +150,15 @@ impl Dispatcher {
             withdrawn += barred.len();
             // From the back, so that fresh orders return in their order.
             for ticket in barred.into_iter().rev() {
-                self.withdraw(ticket, "paused", now);
+                self.withdraw(ticket, "withdrawn: paused", now);
             }
         }
         withdrawn
     }
 
     /// Takes back a batch that was intended and not sent: the attempt is settled without effect,
-    /// and the orders wait again.
+    /// and the orders wait again. The reason begins with `withdrawn`, so that whoever counts sends
+    /// by the journal can leave it out.
     fn withdraw(&mut self, ticket: Ticket, why: &'static str, now: Now) {
         let Some(flight) = self.take_unsent(ticket) else { return };
         let lane = &mut self.lanes[flight.lane];
@@ -183,17 +185,42 @@ impl Dispatcher {
         if !flight.is_held {
             lane.fresh_in_flight -= flight.batch.len();
         }
-        let line = &mut self.lines[lane.line];
-        if line.probe == Some(ticket) {
-            line.probe = None;
-        }
+        self.lines[lane.line].sends.take_probe(ticket);
         Some(flight)
     }
 
-    /// Stops a track for good and forgets what it had not sent.
+    /// Stops a track because of its log: with it those of all lanes in the partition, where the
+    /// partition itself is damaged or has failed (I26).
+    pub(super) fn halt_by_log(&mut self, lane: usize, track: usize, error: LogError) {
+        let is_partition = matches!(error, LogError::Corrupt { .. } | LogError::Failed(_));
+        let lanes = if is_partition { 0..self.lanes.len() } else { lane..lane + 1 };
+        for lane in lanes {
+            self.halt(lane, track, error.to_string());
+        }
+        self.log_error = Some(error);
+    }
+
+    /// Stops what a downstream has stopped for, after its last answers were written.
+    pub(super) fn halt_stopped(&mut self) {
+        for (line, partition, reason) in std::mem::take(&mut self.stopped) {
+            for lane in 0..self.lanes.len() {
+                let tracks = if self.lanes[lane].line == line { self.lanes[lane].tracks.len() } else { 0 };
+                for track in 0..tracks {
+                    if self.lanes[lane].tracks[track].partition == partition {
+                        self.halt(lane, track, format!("the downstream: {reason}"));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Stops a track for good and lets go of everything it had: for its orders this is as if the
+    /// process had ended, and whoever opens it next finds out about them (I11).
     pub(super) fn halt(&mut self, lane: usize, track: usize, reason: String) {
         let Lane { name, tracks, .. } = &mut self.lanes[lane];
-        tracks[track].halt(name, reason);
+        if !tracks[track].halt(name, reason) {
+            return;
+        }
         let unsent: Vec<Ticket> = self
             .flights
             .iter()
@@ -204,7 +231,5 @@ impl Dispatcher {
             self.take_unsent(ticket);
             self.lanes[lane].sendable.retain(|waiting| *waiting != ticket);
         }
-        self.lanes[lane].tracks[track].intended.clear();
-        self.lanes[lane].tracks[track].unflushed.clear();
     }
 }

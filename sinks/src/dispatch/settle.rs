@@ -51,7 +51,7 @@ impl Dispatcher {
         if self.lanes[flight.lane].tracks[flight.track].is_halted() {
             return;
         }
-        let is_well = self.lines[self.lanes[flight.lane].line].breaker.is_closed();
+        let is_well = self.lines[self.lanes[flight.lane].line].sends.breaker.is_closed();
         let len = flight.batch.len() as u32;
         let is_split = matches!(outcomes, Outcomes::Split(_));
         let has_failed_whole = is_well && ending.unknown > 0 && ending.definite == 0;
@@ -111,7 +111,7 @@ impl Dispatcher {
             is_unresolved: known.is_some_and(|order| order.unresolved.is_some()),
             failures: known.map_or(0, |order| order.failures) + counted,
             elapsed: first.elapsed(now),
-            held_for: known.map_or(Duration::ZERO, |order| now.mono.saturating_sub(order.since)),
+            held_for: known.map_or(Duration::ZERO, |order| order.held_for(now)),
         };
         let verdict = rules.after_send(outcome, &standing);
         if let Verdict::Hold(stage, ..) = &verdict {
@@ -181,10 +181,7 @@ impl Dispatcher {
     ) -> Ending {
         let jitter = self.random();
         let line = &mut self.lines[self.lanes[flight.lane].line];
-        let is_probe = line.probe == Some(ticket);
-        if is_probe {
-            line.probe = None;
-        }
+        let is_probe = line.sends.take_probe(ticket);
         let mut ending =
             Ending { sent_at, is_probe, definite: 0, unknown: 0, throttled: 0, all_throttled: None };
         match outcomes {
@@ -200,13 +197,21 @@ impl Dispatcher {
             }
             Outcomes::Split(_) => ending.definite = 1,
         }
+        let partition = flight.batch.partition();
+        let halted = if ending.definite == 0 { line.port.halted(partition) } else { None };
+        if let Some(reason) = halted {
+            // Says nothing of other partitions, so it is no outage.
+            line.closed(sent_at, now.mono);
+            self.stopped.push((self.lanes[flight.lane].line, partition, reason));
+            return ending;
+        }
         let has_opened = line.ended(&ending, now.mono, &self.policy, jitter);
         if has_opened {
             let lane = &*self.lanes[flight.lane].name;
             tracing::warn!(lane, "downstream is out, its lanes pause");
         }
         if let Some(pause) = pause {
-            line.pause(pause, now.mono, &self.policy);
+            line.sends.pause(pause, now.mono, self.policy.pause_max);
         }
         ending
     }

@@ -68,8 +68,8 @@ pub struct Policy {
     pub attempts_max: u32,
     /// An order whose attempt stays unresolved this long is reported when asking brings nothing.
     pub unresolved_max: Duration,
-    /// Safety distance before the end of a key's life, for the way of the request; at most a
-    /// quarter of that life.
+    /// Safety distance before the end of a key's life, for clocks and the way of the request; at
+    /// most a quarter of that life. The time that sending may take comes on top (I14).
     pub key_margin: Duration,
     /// First pause before an order is tried again; doubled each time, with full jitter.
     pub backoff_base: Duration,
@@ -149,9 +149,6 @@ pub enum SpecError {
         /// What it names.
         lane: String,
     },
-    /// The log has failed or lacks a partition.
-    #[error(transparent)]
-    Log(#[from] hongbao_engine::log::LogError),
 }
 
 impl Policy {

@@ -11,6 +11,9 @@ use super::line::Line;
 use super::now::Now;
 use super::track::Phase;
 
+/// Halted partitions of a lane whose reasons are told.
+const REASONS_MAX: usize = 4;
+
 /// Where the lanes stand, in declared order.
 #[derive(Debug)]
 pub struct StatusBoard {
@@ -26,6 +29,8 @@ pub struct LaneStatus {
     pub state: LaneState,
     /// Why, where there is something to say.
     pub detail: String,
+    /// Partitions that have stopped for good, ascending (I26); the others go on.
+    pub halted: Vec<u16>,
     /// Submissions open at its downstream, of all lanes.
     pub in_flight: u32,
     /// Submissions that may be open there at once.
@@ -56,7 +61,10 @@ pub enum LaneState {
     Out,
     /// Too many orders are unresolved to take new ones.
     Full,
-    /// A partition has stopped for good (I26).
+    /// Goes on, but not wholly: a partition has stopped for good (I26), or its downstream cannot be
+    /// asked.
+    Degraded,
+    /// All partitions have stopped for good.
     Halted,
     /// Takes no new work.
     Draining,
@@ -73,6 +81,7 @@ impl LaneState {
             Self::Misconfigured => "misconfigured",
             Self::Out => "out",
             Self::Full => "full",
+            Self::Degraded => "degraded",
             Self::Halted => "halted",
             Self::Draining => "draining",
         }
@@ -100,6 +109,9 @@ impl Dispatcher {
         for (status, lane) in board.iter_mut().zip(&self.lanes) {
             let line = &self.lines[lane.line];
             status.state = self.lane_state(lane, line, now, &mut status.detail);
+            status.halted.clear();
+            let halted = lane.tracks.iter().filter(|track| track.is_halted());
+            status.halted.extend(halted.map(|track| track.partition.0));
             status.in_flight = line.in_flight;
             status.in_flight_max = line.limit();
             status.ready = lane.tracks.iter().map(|track| track.ready.len() as u64).sum();
@@ -111,13 +123,8 @@ impl Dispatcher {
 
     fn lane_state(&self, lane: &Lane, line: &Line, now: Now, detail: &mut String) -> LaneState {
         detail.clear();
-        let halted = lane.tracks.iter().find_map(|track| match &track.phase {
-            Phase::Halted(reason) => Some((track.partition, reason)),
-            _ => None,
-        });
-        if let Some((partition, reason)) = halted {
-            *detail = format!("partition {partition}: {reason}");
-            return LaneState::Halted;
+        if let Some(state) = halted_state(lane, detail) {
+            return state;
         }
         if self.is_draining {
             return LaneState::Draining;
@@ -125,19 +132,42 @@ impl Dispatcher {
         if lane.tracks.iter().any(|track| !track.is_running()) {
             return LaneState::Opening;
         }
-        let is_closed = line.breaker.is_closed();
-        if let Some(pause) = line.last_pause().filter(|pause| pause.is_configuration && !is_closed) {
+        if let Some(pause) = line.sends.misconfigured() {
             detail.push_str(&pause.reason);
             return LaneState::Misconfigured;
         }
-        if let Some(pause) = line.paused(now.mono) {
+        if let Some(pause) = line.sends.paused(now.mono) {
             detail.push_str(&pause.reason);
             return LaneState::Paused;
         }
-        match line.admission(now.mono) {
+        match line.sends.admission(now.mono) {
             Admission::All if lane.fresh_room(self.policy.held_orders_max) == 0 => LaneState::Full,
-            Admission::All => LaneState::Running,
+            Admission::All => match line.asks.misconfigured() {
+                Some(pause) => {
+                    detail.push_str(&pause.reason);
+                    LaneState::Degraded
+                }
+                None => LaneState::Running,
+            },
             Admission::Probe | Admission::NotBefore(_) => LaneState::Out,
         }
     }
+}
+
+/// Halted partitions are more urgent than anything else; why is said of the first few.
+fn halted_state(lane: &Lane, detail: &mut String) -> Option<LaneState> {
+    let mut count = 0;
+    for track in &lane.tracks {
+        let Phase::Halted(reason) = &track.phase else { continue };
+        count += 1;
+        if count <= REASONS_MAX {
+            let separator = if count > 1 { "; " } else { "" };
+            detail.push_str(&format!("{separator}partition {}: {reason}", track.partition));
+        }
+    }
+    if count > REASONS_MAX {
+        detail.push_str(&format!("; and {} more partitions", count - REASONS_MAX));
+    }
+    let state = if count < lane.tracks.len() { LaneState::Degraded } else { LaneState::Halted };
+    (count > 0).then_some(state)
 }

@@ -29,8 +29,6 @@ pub struct Track {
     pub last_append: Option<Position>,
     /// When it started to run.
     pub opened_at: Now,
-    /// Time of the last fact of the epochs before, in milliseconds since the Unix epoch.
-    pub resumed_last_at_ms: i64,
     /// Where it reads.
     pub reader: Reader,
     /// Fresh orders read.
@@ -73,8 +71,7 @@ impl Track {
             phase: Phase::CatchingUp { end: journal_end },
             facts: Facts::default(),
             last_append: None,
-            opened_at: Now { wall_ms: 0, mono: Duration::ZERO },
-            resumed_last_at_ms: 0,
+            opened_at: Now { wall_ms: 0, mono: Duration::ZERO, has_gone_back: false },
             reader: Reader::default(),
             ready: Ready::default(),
             ready_since: Duration::ZERO,
@@ -96,11 +93,14 @@ impl Track {
         matches!(self.phase, Phase::Halted(_))
     }
 
-    /// Stops it for good. What it had under way is unresolved for whoever opens next.
-    pub fn halt(&mut self, lane: &str, reason: String) {
-        if !self.is_halted() {
-            tracing::error!(lane, partition = self.partition.0, reason, "lane halted");
-            self.phase = Phase::Halted(reason);
+    /// Stops it for good and lets go of its orders. What it had under way is unresolved for
+    /// whoever opens next. Returns whether it stopped by this.
+    pub fn halt(&mut self, lane: &str, reason: String) -> bool {
+        if self.is_halted() {
+            return false;
         }
+        tracing::error!(lane, partition = self.partition.0, reason, "lane halted");
+        *self = Self { phase: Phase::Halted(reason), ..Self::new(self.partition, 0) };
+        true
     }
 }

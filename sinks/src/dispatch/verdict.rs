@@ -29,8 +29,11 @@ pub struct Rules {
     pub key_life: KeyLife,
     /// Whether it can be asked.
     pub can_query: bool,
-    /// Safety distance before the end of a key's life; at most a quarter of it.
+    /// Safety distance before the end of a key's life, for clocks; at most a quarter of it.
     pub key_margin: Duration,
+    /// Longest time from the decision to send until the request has arrived, or never will: the
+    /// downstream's timeout and batch delay.
+    pub send_time: Duration,
     /// Counted attempts after which an order is reported.
     pub attempts_max: u32,
     /// Unresolved for longer than this is reported when asking brings nothing.
@@ -61,14 +64,15 @@ pub enum Then {
 }
 
 impl Rules {
-    /// Whether the same key may be sent again although an attempt is unresolved (I14).
+    /// Whether the same key may be sent again although an attempt is unresolved: only if the
+    /// request is certain to arrive while the key is remembered (I14).
     #[must_use]
     pub fn may_resend(&self, elapsed: Option<Duration>) -> bool {
         match self.key_life {
             KeyLife::Forever => true,
             KeyLife::None => false,
             KeyLife::Lasts(life) => {
-                let margin = self.key_margin.min(life / 4);
+                let margin = self.send_time.saturating_add(self.key_margin.min(life / 4));
                 elapsed.is_some_and(|elapsed| elapsed.saturating_add(margin) < life)
             }
         }
@@ -93,6 +97,7 @@ impl Rules {
                 Verdict::End(CreditStage::Reported, why.into())
             }
             Outcome::Rejected(reason) => Verdict::End(CreditStage::Refused, reason.clone()),
+            Outcome::Conflict(reason) => Verdict::End(CreditStage::Reported, reason.clone()),
             Outcome::Unknown(reason) => self.after_unknown(reason, standing),
         }
     }
@@ -119,6 +124,7 @@ impl Rules {
         match told {
             Told::Credited => Verdict::End(CreditStage::Credited, Reason::Borrowed("asked")),
             Told::Rejected(reason) => Verdict::End(CreditStage::Refused, reason.clone()),
+            Told::Conflict(reason) => Verdict::End(CreditStage::Reported, reason.clone()),
             // Absent does not settle the attempt: its request may still arrive, and find the key.
             Told::Absent => match self.resend(standing) {
                 Ok(then) => Verdict::Keep(then),

@@ -9,6 +9,7 @@ fn rules(key_life: KeyLife, can_query: bool) -> Rules {
         key_life,
         can_query,
         key_margin: Duration::from_secs(10),
+        send_time: Duration::ZERO,
         attempts_max: 3,
         unresolved_max: Duration::from_secs(1_000),
     }
@@ -46,6 +47,7 @@ fn a_definite_answer_settles_an_order_only_if_no_earlier_attempt_is_unresolved()
         (Outcome::Credited, "credited", "credited"),
         (Outcome::AlreadyCredited, "credited", "credited"),
         (Outcome::Rejected("no".into()), "refused", "reported"),
+        (Outcome::Conflict("order_conflict".into()), "reported", "reported"),
         (throttled, "deferred, send after 7", "deferred, send after 7"),
         (Outcome::NotSent("refused".into()), "deferred, send", "deferred, send"),
         (unknown(), "unknown, ask", "unknown, ask"),
@@ -88,10 +90,12 @@ fn an_unknown_attempt_is_asked_about_or_sent_again_within_the_life_of_its_key() 
 #[test]
 fn what_was_told_is_followed() {
     let lasts = KeyLife::Lasts(LIFE);
+    let conflict = Told::Conflict("order_conflict".into());
     let (rejected, lost) = (Told::Rejected("no".into()), Told::Unknown("timeout".into()));
     let table = [
         (&Told::Credited, lasts, 9, Some(5_000), "credited"),
         (&rejected, lasts, 9, Some(5_000), "refused"),
+        (&conflict, lasts, 9, Some(5_000), "reported"),
         (&Told::Pending, lasts, 9, Some(1_000), "ask"),
         (&Told::Pending, lasts, 9, Some(1_001), "reported"),
         (&lost, KeyLife::None, 0, Some(1_000), "ask"),
@@ -130,9 +134,21 @@ fn what_is_due_is_sent_only_while_it_may_be() {
 }
 
 #[test]
-fn the_margin_is_at_most_a_quarter_of_the_life() {
-    let rules = rules(KeyLife::Lasts(Duration::from_secs(20)), true);
-    for (elapsed_s, may) in [(14, true), (15, false), (19, false), (21, false)] {
-        assert_eq!(rules.may_resend(Some(Duration::from_secs(elapsed_s))), may, "{elapsed_s}");
+fn the_margin_is_the_time_of_sending_and_at_most_a_quarter_of_the_life_besides() {
+    // The life, how long sending may take, seconds since the first intent.
+    for (life_s, send_s, elapsed_s, may) in [
+        (20, 0, 14, true),
+        (20, 0, 15, false),
+        (20, 0, 21, false),
+        (20, 5, 9, true),
+        (20, 5, 10, false),
+        (100, 30, 59, true),
+        (100, 30, 60, false),
+        (20, 60, 0, false),
+    ] {
+        let send_time = Duration::from_secs(send_s);
+        let rules = Rules { send_time, ..rules(KeyLife::Lasts(Duration::from_secs(life_s)), true) };
+        let name = format!("{life_s} {send_s} {elapsed_s}");
+        assert_eq!(rules.may_resend(Some(Duration::from_secs(elapsed_s))), may, "{name}");
     }
 }

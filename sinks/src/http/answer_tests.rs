@@ -13,7 +13,7 @@ fn keys(count: usize) -> Vec<String> {
 }
 
 /// Outcomes in one letter each: C credited, D duplicate, T throttled (with ms), R rejected,
-/// u unknown, n not sent.
+/// x in conflict, u unknown, n not sent.
 fn brief(outcomes: &Outcomes) -> String {
     let one = |outcome: &Outcome| match outcome {
         Outcome::Credited => "C".to_owned(),
@@ -23,6 +23,7 @@ fn brief(outcomes: &Outcomes) -> String {
         Outcome::Rejected(reason) => format!("R({reason})"),
         Outcome::Unknown(reason) => format!("u({reason})"),
         Outcome::NotSent(reason) => format!("n({reason})"),
+        Outcome::Conflict(reason) => format!("x({reason})"),
     };
     match outcomes {
         Outcomes::All(outcome) => format!("all {}", one(outcome)),

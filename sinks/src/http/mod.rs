@@ -37,7 +37,7 @@ pub struct HttpSpec {
     pub batch_delay: Duration,
     /// Most requests at once, and as many queries.
     pub max_in_flight: u32,
-    /// From the start of the request to the end of the answer.
+    /// From the submission to the end of the answer. A connection gets half of it, at most 5 s.
     pub timeout: Duration,
     /// How long it remembers idempotency keys.
     pub key_life: KeyLife,
@@ -109,6 +109,7 @@ impl HttpDownstream {
             key_life: spec.key_life,
             can_query: spec.query_url.is_some(),
             batch_delay: if max_items == 1 { Duration::ZERO } else { spec.batch_delay },
+            timeout: spec.timeout,
         };
         let transfer = Arc::new(Transfer::open(spec, clock)?);
         let (sender, done) = unbounded();
@@ -131,8 +132,9 @@ impl Downstream for HttpDownstream {
         let (transfer, sender, wake) = (self.transfer.clone(), self.sender.clone(), self.wake.clone());
         let outcomes = Outcomes::All(Outcome::Unknown(Reason::Borrowed("the request was dropped")));
         let answer = Answer::unless_told(sender, wake, ticket, Completed::Sent { outcomes, pause: None });
+        let submitted_at = transfer.now();
         self.runtime.spawn(async move {
-            let (outcomes, pause) = transfer.send(&batch).await;
+            let (outcomes, pause) = transfer.send(&batch, submitted_at).await;
             answer.tell(Completed::Sent { outcomes, pause });
         });
     }

@@ -120,6 +120,34 @@ fn http(status: u16, headers: &str, body: &str) -> Reaction {
     Reaction::Answer((head + body).into_bytes())
 }
 
+/// Nobody takes the connection: it is certain that nothing was sent, and found out long before the
+/// whole timeout has passed.
+#[test]
+fn a_connection_that_does_not_come_about_was_certainly_not_sent() {
+    let server = Server::start(|_| http(200, "", "{}"));
+    let full = server.runtime.block_on(async {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = socket.listen(1).unwrap();
+        let address = listener.local_addr().unwrap();
+        // The queue of connections that nobody accepts is full from here on.
+        let mut waiting = Vec::new();
+        for _ in 0..8 {
+            let connecting = TcpStream::connect(address);
+            if let Ok(Ok(stream)) = tokio::time::timeout(Duration::from_millis(200), connecting).await {
+                waiting.push(stream);
+            }
+        }
+        (listener, waiting)
+    });
+    let url = format!("http://{}/grant", full.0.local_addr().unwrap());
+    let spec = HttpSpec { url, timeout: Duration::from_secs(2), ..server.spec(Mode::Batch) };
+    let mut downstream = server.open(spec);
+    let (outcomes, pause) = send(&mut downstream, batch(2));
+    assert!(matches!(outcomes, Outcomes::All(Outcome::NotSent(_))), "{outcomes:?}");
+    assert_eq!(pause, None);
+}
+
 fn record(index: usize) -> Vec<u8> {
     let mut record = Vec::new();
     let order_no = format!("u_s_1_t_{index}");

@@ -1,6 +1,7 @@
 //! Moves a request and its answer, within the timeout and the bounds.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hongbao_engine::clock::Clock;
 use parking_lot::Mutex;
@@ -20,6 +21,9 @@ const ANSWER_BYTES_BASE: usize = 64 * 1024;
 const ANSWER_BYTES_PER_ITEM: usize = 1024;
 /// Longest `Retry-After` value looked at.
 const HEADER_BYTES_MAX: usize = 64;
+
+/// Longest time that a connection may take, however long the timeout is.
+const CONNECT_TIMEOUT_MAX: Duration = Duration::from_secs(5);
 
 /// A client with its addresses.
 pub struct Transfer {
@@ -64,7 +68,7 @@ impl Transfer {
             .no_proxy()
             .http1_only()
             .timeout(spec.timeout)
-            .connect_timeout(spec.timeout)
+            .connect_timeout(connect_timeout(spec.timeout))
             .pool_max_idle_per_host(spec.max_in_flight.max(1) as usize)
             .tcp_nodelay(true)
             .build()
@@ -73,8 +77,14 @@ impl Transfer {
         Ok(Self { client, spec, url, query_url, bearer: Mutex::new(bearer), clock })
     }
 
-    /// Posts a batch.
-    pub async fn send(&self, batch: &Batch) -> (Outcomes, Option<Pause>) {
+    /// Monotonic.
+    pub fn now(&self) -> Duration {
+        self.clock.monotonic()
+    }
+
+    /// Posts a batch that was submitted at a monotonic time, from which the timeout counts: what
+    /// had to wait for too long does not leave any more.
+    pub async fn send(&self, batch: &Batch, submitted_at: Duration) -> (Outcomes, Option<Pause>) {
         let is_single = self.spec.mode == Mode::Single;
         let Some(request) = request(&self.spec.namespace, batch, is_single) else {
             // Nothing left, and nothing ever will: found out by splitting when there are many.
@@ -85,7 +95,11 @@ impl Transfer {
         if let Some(key) = request.keys.first().filter(|_| is_single) {
             post = post.header("idempotency-key", key);
         }
-        match self.exchange(post.body(request.body), bytes_max).await {
+        let waited = self.now().saturating_sub(submitted_at);
+        let Some(left) = self.spec.timeout.checked_sub(waited).filter(|left| !left.is_zero()) else {
+            return (Outcomes::All(Outcome::NotSent(Reason::Borrowed("not sent in time"))), None);
+        };
+        match self.exchange(post.timeout(left).body(request.body), bytes_max).await {
             Ok(received) => sent(&request.keys, is_single, &received.answer(&*self.clock)),
             Err(Failed::NotSent(why)) => (Outcomes::All(Outcome::NotSent(why)), None),
             Err(Failed::Unknown(why)) => (Outcomes::All(Outcome::Unknown(why)), None),
@@ -162,6 +176,12 @@ async fn read_body(mut response: Response, bytes_max: usize) -> Option<Vec<u8>> 
         body.extend_from_slice(&chunk);
     }
     Some(body)
+}
+
+/// How long a connection may take: less than the whole, so that a connection that does not come
+/// about is known as such, for then nothing was sent.
+fn connect_timeout(timeout: Duration) -> Duration {
+    (timeout / 2).min(CONNECT_TIMEOUT_MAX)
 }
 
 fn parse_url(name: &'static str, text: &str) -> Result<Url, HttpError> {

@@ -1,6 +1,6 @@
-//! The thread that drives the shards, behind the downstream port.
+//! The embedded ledger behind the downstream port: opening, status, and the way to its thread.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -8,19 +8,16 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use hongbao_engine::commit::Committer;
-use hongbao_engine::log::{Log, LogError, Position};
-use hongbao_engine::panics;
-use hongbao_engine::partition::{Partition, partition_of};
+use hongbao_engine::log::Log;
+use hongbao_engine::partition::Partition;
 use hongbao_engine::store::Store;
-use hongbao_schemas::order::Order;
 use parking_lot::Mutex;
 
 use crate::batch::Batch;
-use crate::downstream::{
-    Capabilities, Completed, Completion, Downstream, KeyLife, Outcome, Outcomes, Ticket, Told,
-};
+use crate::downstream::{Capabilities, Completion, Downstream, KeyLife, Outcome, Outcomes, Ticket};
 use crate::ledger::LedgerError;
 use crate::ledger::shard::{LedgerLimits, Shard};
+use crate::ledger::worker::{Teller, Worker};
 
 /// Orders a batch at most.
 const ITEMS_MAX: u32 = 2000;
@@ -28,11 +25,6 @@ const ITEMS_MAX: u32 = 2000;
 const IN_FLIGHT_MAX: u32 = 64;
 /// How long a batch waits for more orders.
 const BATCH_DELAY: Duration = Duration::from_millis(1);
-/// Jobs decided in one round before durability is looked at again.
-const ROUND_JOBS_MAX: usize = 32;
-const WAIT_MAX: Duration = Duration::from_millis(20);
-/// Wait between two tries to append when the device is full.
-const FULL_WAIT: Duration = Duration::from_millis(100);
 const COMMIT_QUEUE_MAX: usize = 64;
 
 /// What a ledger is opened over.
@@ -54,7 +46,7 @@ pub struct LedgerStatus {
     repeated: AtomicU64,
     rejected: AtomicU64,
     staged_bytes: AtomicU64,
-    halted: Mutex<Option<String>>,
+    halted: Mutex<BTreeMap<u16, String>>,
 }
 
 impl LedgerStatus {
@@ -70,7 +62,7 @@ impl LedgerStatus {
         self.repeated.load(Ordering::Relaxed)
     }
 
-    /// Orders rejected since the start.
+    /// Orders rejected since the start, those in conflict with an earlier one included.
     #[must_use]
     pub fn rejected(&self) -> u64 {
         self.rejected.load(Ordering::Relaxed)
@@ -82,13 +74,32 @@ impl LedgerStatus {
         self.staged_bytes.load(Ordering::Relaxed)
     }
 
-    /// Why the ledger has stopped, if it has.
+    /// Which partitions have stopped for good and why, if any has (I26). The others go on.
     #[must_use]
     pub fn halted(&self) -> Option<String> {
-        self.halted.lock().clone()
+        let halted = self.halted.lock();
+        let each: Vec<String> =
+            halted.iter().map(|(partition, reason)| format!("partition {partition}: {reason}")).collect();
+        (!each.is_empty()).then(|| each.join("; "))
     }
 
-    fn count(&self, outcomes: &Outcomes, len: usize) {
+    /// Why a partition has stopped for good, if it has.
+    #[must_use]
+    pub fn halted_in(&self, partition: Partition) -> Option<String> {
+        self.halted.lock().get(&partition.0).cloned()
+    }
+
+    /// A partition stops; the first reason stands.
+    pub(super) fn halt(&self, partition: Partition, error: &LedgerError) {
+        tracing::error!(partition = partition.0, %error, "a partition of the ledger has stopped");
+        self.halted.lock().entry(partition.0).or_insert_with(|| error.to_string());
+    }
+
+    pub(super) fn set_staged_bytes(&self, bytes: u64) {
+        self.staged_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn count(&self, outcomes: &Outcomes, len: usize) {
         let count = |wanted: fn(&Outcome) -> bool| match outcomes {
             Outcomes::All(outcome) => {
                 if wanted(outcome) {
@@ -102,12 +113,16 @@ impl LedgerStatus {
         } as u64;
         self.credited.fetch_add(count(|outcome| *outcome == Outcome::Credited), Ordering::Relaxed);
         self.repeated.fetch_add(count(|outcome| *outcome == Outcome::AlreadyCredited), Ordering::Relaxed);
-        self.rejected.fetch_add(count(|outcome| matches!(outcome, Outcome::Rejected(_))), Ordering::Relaxed);
+        let is_rejected = |outcome: &Outcome| matches!(outcome, Outcome::Rejected(_) | Outcome::Conflict(_));
+        self.rejected.fetch_add(count(is_rejected), Ordering::Relaxed);
     }
 }
 
-enum Job {
+/// What the thread is given to do.
+pub(super) enum Job {
+    /// To credit a batch.
     Credit(Ticket, Batch),
+    /// To say what became of an order.
     Ask(Ticket, Arc<[u8]>),
 }
 
@@ -122,21 +137,23 @@ pub struct LedgerDownstream {
 }
 
 impl LedgerDownstream {
-    /// Opens all shards, folding what the book has beyond the stores, and starts the thread.
+    /// Opens all shards, folding what the book has beyond the stores, and starts the thread. A
+    /// partition that cannot be opened is halted from the start, alone (I26).
     ///
     /// # Errors
-    /// [`LedgerError`].
+    /// [`LedgerError::Thread`].
     pub fn open(spec: LedgerSpec) -> Result<Self, LedgerError> {
+        let status = Arc::new(LedgerStatus::default());
         let mut shards = Vec::new();
         for (index, store) in spec.stores.into_iter().enumerate() {
             let partition = Partition(index as u16);
-            shards.push(Shard::open(partition, Arc::clone(&spec.log), store, spec.limits)?);
+            let opened = Shard::open(partition, Arc::clone(&spec.log), store, spec.limits);
+            shards.push(opened.map_err(|error| status.halt(partition, &error)).ok());
         }
         let thread_error = |error: std::io::Error| LedgerError::Thread(error.to_string());
         let committer = Committer::start(Arc::clone(&spec.log), 1, COMMIT_QUEUE_MAX).map_err(thread_error)?;
         let (jobs, received) = unbounded();
         let (completed, done) = unbounded();
-        let status = Arc::new(LedgerStatus::default());
         let stopping = Arc::new(AtomicBool::new(false));
         let teller = Teller { completed, wake: spec.wake, status: Arc::clone(&status) };
         let worker = Worker {
@@ -144,7 +161,6 @@ impl LedgerDownstream {
             committer,
             log: Arc::clone(&spec.log),
             jobs: received,
-            deciding: None,
             waiting: VecDeque::new(),
             teller,
             stopping: Arc::clone(&stopping),
@@ -177,6 +193,7 @@ impl Downstream for LedgerDownstream {
             key_life: KeyLife::Forever,
             can_query: true,
             batch_delay: BATCH_DELAY,
+            timeout: Duration::ZERO,
         }
     }
 
@@ -191,6 +208,10 @@ impl Downstream for LedgerDownstream {
     fn poll(&mut self, done: &mut Vec<Completion>) {
         done.extend(self.done.try_iter());
     }
+
+    fn halted(&self, partition: Partition) -> Option<String> {
+        self.status.halted_in(partition)
+    }
 }
 
 impl Drop for LedgerDownstream {
@@ -202,192 +223,4 @@ impl Drop for LedgerDownstream {
             drop(thread.join());
         }
     }
-}
-
-struct Teller {
-    completed: Sender<Completion>,
-    wake: Arc<dyn Fn() + Send + Sync>,
-    status: Arc<LedgerStatus>,
-}
-
-impl Teller {
-    fn tell(&self, completion: Completion) {
-        drop(self.completed.send(completion));
-    }
-}
-
-/// An answer that waits until it is durable.
-struct Waiting {
-    partition: Partition,
-    position: Position,
-    completion: Completion,
-}
-
-struct Worker {
-    shards: Vec<Shard>,
-    committer: Committer,
-    log: Arc<dyn Log>,
-    jobs: Receiver<Job>,
-    /// The job being decided, which has an answer even when deciding it fails.
-    deciding: Option<(Ticket, bool)>,
-    waiting: VecDeque<Waiting>,
-    teller: Teller,
-    stopping: Arc<AtomicBool>,
-}
-
-impl Worker {
-    fn run(mut self) {
-        let worked = panics::catch(|| self.work().and_then(|()| self.finish()));
-        if let Err(error) = worked.unwrap_or_else(|text| Err(LedgerError::Panicked(text))) {
-            tracing::error!(%error, "the ledger has stopped");
-            self.fail(&error);
-        }
-    }
-
-    fn work(&mut self) -> Result<(), LedgerError> {
-        loop {
-            let seen = self.log.progress().version();
-            let decided = self.decide_some()?;
-            let told = self.tell_durable()?;
-            let mut staged_bytes = 0;
-            for shard in &mut self.shards {
-                shard.commit(&self.committer, false)?;
-                staged_bytes += shard.staged_bytes() as u64;
-            }
-            self.teller.status.staged_bytes.store(staged_bytes, Ordering::Relaxed);
-            if decided + told > 0 {
-                continue;
-            }
-            if self.stopping.load(Ordering::Acquire) && self.jobs.is_empty() && self.waiting.is_empty() {
-                return Ok(());
-            }
-            self.log.progress().wait(seen, WAIT_MAX);
-        }
-    }
-
-    fn decide_some(&mut self) -> Result<usize, LedgerError> {
-        let mut decided = 0;
-        while decided < ROUND_JOBS_MAX && !self.shards.iter().any(Shard::is_full) {
-            let Ok(job) = self.jobs.try_recv() else { break };
-            self.deciding = Some(match &job {
-                Job::Credit(ticket, _) => (*ticket, true),
-                Job::Ask(ticket, _) => (*ticket, false),
-            });
-            let waiting = self.decide(job)?;
-            self.deciding = None;
-            self.waiting.push_back(waiting);
-            decided += 1;
-        }
-        Ok(decided)
-    }
-
-    fn decide(&mut self, job: Job) -> Result<Waiting, LedgerError> {
-        let partitions = self.shards.len() as u16;
-        let (ticket, partition) = match &job {
-            Job::Credit(ticket, batch) => (*ticket, batch.partition()),
-            Job::Ask(ticket, record) => {
-                let act_id = Order::decode(record).map_or("", |order| order.act_id);
-                (*ticket, partition_of(act_id.as_bytes(), partitions))
-            }
-        };
-        let index = usize::from(partition.0);
-        let Some(shard) = self.shards.get_mut(index) else {
-            let what = "an order of a partition that the ledger does not have".to_owned();
-            return Err(LedgerError::Book { partition: partition.0, offset: 0, what });
-        };
-        let result = match job {
-            Job::Credit(_, batch) => {
-                let outcomes = shard.credit(&batch)?;
-                self.append(index)?;
-                self.teller.status.count(&outcomes, batch.len());
-                Completed::Sent { outcomes, pause: None }
-            }
-            Job::Ask(_, record) => Completed::Asked { told: shard.ask(&record)?, pause: None },
-        };
-        let position = self.shards[index].position();
-        Ok(Waiting { partition, position, completion: Completion { ticket, result } })
-    }
-
-    /// Appends what a shard has decided. While there is no space, what was decided before is still
-    /// answered; nothing is committed then.
-    fn append(&mut self, index: usize) -> Result<(), LedgerError> {
-        loop {
-            let seen = self.log.progress().version();
-            match self.shards[index].append() {
-                Err(LedgerError::Log(LogError::Full(_))) if !self.stopping.load(Ordering::Acquire) => {
-                    self.tell_durable()?;
-                    self.log.progress().wait(seen, FULL_WAIT);
-                }
-                appended => return appended,
-            }
-        }
-    }
-
-    /// An answer stays in `waiting` until it is given, so that a failure in between loses none.
-    fn tell_durable(&mut self) -> Result<usize, LedgerError> {
-        let mut told = 0;
-        for _ in 0..self.waiting.len() {
-            let Some(first) = self.waiting.front() else { break };
-            if !self.shards[usize::from(first.partition.0)].is_durable(first.position)? {
-                self.waiting.rotate_left(1);
-            } else if let Some(durable) = self.waiting.pop_front() {
-                self.teller.tell(durable.completion);
-                told += 1;
-            }
-        }
-        if told > 0 {
-            (self.teller.wake)();
-        }
-        Ok(told)
-    }
-
-    /// Commits everything, so that a restart has nothing to read again.
-    fn finish(&mut self) -> Result<(), LedgerError> {
-        loop {
-            let seen = self.log.progress().version();
-            let mut busy = false;
-            for shard in &mut self.shards {
-                busy |= shard.commit(&self.committer, true)? || shard.uncommitted() > 0;
-            }
-            if !busy {
-                return Ok(());
-            }
-            self.log.progress().wait(seen, WAIT_MAX);
-        }
-    }
-
-    /// Answers everything: what was decided may be in the book, the rest certainly is not.
-    fn fail(&mut self, error: &LedgerError) {
-        *self.teller.status.halted.lock() = Some(error.to_string());
-        if let Some((ticket, is_credit)) = self.deciding.take() {
-            let unknown = || sent(Outcome::Unknown("ledger_failed".into()));
-            let result = if is_credit { unknown() } else { asked() };
-            self.teller.tell(Completion { ticket, result });
-        }
-        for waiting in std::mem::take(&mut self.waiting) {
-            let result = match waiting.completion.result {
-                Completed::Sent { .. } => sent(Outcome::Unknown("ledger_failed".into())),
-                Completed::Asked { .. } => asked(),
-            };
-            self.teller.tell(Completion { ticket: waiting.completion.ticket, result });
-        }
-        (self.teller.wake)();
-        while let Ok(job) = self.jobs.recv() {
-            let (ticket, result) = match job {
-                // The job that failed is not among these, and none of these was begun.
-                Job::Credit(ticket, _) => (ticket, sent(Outcome::NotSent("ledger_failed".into()))),
-                Job::Ask(ticket, _) => (ticket, asked()),
-            };
-            self.teller.tell(Completion { ticket, result });
-            (self.teller.wake)();
-        }
-    }
-}
-
-fn sent(outcome: Outcome) -> Completed {
-    Completed::Sent { outcomes: Outcomes::All(outcome), pause: None }
-}
-
-fn asked() -> Completed {
-    Completed::Asked { told: Told::Unknown("ledger_failed".into()), pause: None }
 }

@@ -7,7 +7,7 @@
 //!
 //! An order number is credited once, for ever (I10), whatever the sinks in front believe: a repeat
 //! with the same bytes is [`Outcome::AlreadyCredited`](crate::downstream::Outcome), one with other
-//! bytes is rejected (I13). An answer is given when the posting is durable (I25), not before.
+//! bytes is a conflict, which a person has to look at (I13). An answer is given when the posting is durable (I25), not before.
 
 mod accounts;
 mod driver;
@@ -15,6 +15,7 @@ mod shard;
 mod stepped;
 #[cfg(test)]
 mod tests;
+mod worker;
 
 use hongbao_engine::commit::CommitError;
 use hongbao_engine::log::LogError;
@@ -25,7 +26,7 @@ pub use driver::{LedgerDownstream, LedgerSpec, LedgerStatus};
 pub use shard::{BOOK_TOPIC, LedgerLimits, ORDER_KIND, order_value};
 pub use stepped::SteppedLedger;
 
-/// Why a ledger stops. Nothing is credited until it is opened again.
+/// Why a partition of a ledger stops. Nothing of it is credited until it is opened again.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum LedgerError {
     /// The book failed.

@@ -192,7 +192,7 @@ impl Shard {
         let value = order_value(record);
         match self.orders.get(order.order_no.as_bytes())? {
             Some(seen) if seen == value => Ok(Outcome::AlreadyCredited),
-            Some(_) => Ok(Outcome::Rejected("order_conflict".into())),
+            Some(_) => Ok(Outcome::Conflict("order_conflict".into())),
             None => {
                 self.orders.insert(order.order_no.as_bytes(), value);
                 self.accounts.post(order.act_id, order.asset, order.amount_minor);
@@ -239,7 +239,7 @@ impl Shard {
         let Ok(order) = Order::decode(record) else { return Ok(Told::Absent) };
         Ok(match self.orders.get(order.order_no.as_bytes())? {
             Some(seen) if seen == order_value(record) => Told::Credited,
-            Some(_) => Told::Rejected("order_conflict".into()),
+            Some(_) => Told::Conflict("order_conflict".into()),
             None => Told::Absent,
         })
     }

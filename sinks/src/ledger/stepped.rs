@@ -155,6 +155,7 @@ impl Downstream for SteppedLedger {
             key_life: KeyLife::Forever,
             can_query: true,
             batch_delay: Duration::from_millis(1),
+            timeout: Duration::ZERO,
         }
     }
 

@@ -74,6 +74,11 @@ impl Pool {
         self.permits.available(now)
     }
 
+    /// Time until the pool has `count` permits; none when it never has.
+    pub fn wait_for(&mut self, count: u64, now: Duration) -> Option<Duration> {
+        self.permits.wait_for(count, now)
+    }
+
     /// Refill in thousandths of a permit per second.
     #[must_use]
     pub fn refill_milli(&self) -> u64 {

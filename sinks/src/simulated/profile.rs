@@ -139,6 +139,7 @@ impl Profile {
             key_life: self.key_life,
             can_query: self.can_query,
             batch_delay: Duration::ZERO,
+            timeout: self.timeout,
         }
     }
 

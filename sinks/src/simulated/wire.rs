@@ -101,8 +101,11 @@ impl Simulation {
             Ok(Request::Single(item)) => (vec![item], true),
             Err(error) => return refused(&error.to_string()),
         };
-        if wire.is_empty() || wire.len() > self.profile().max_items as usize {
-            return HttpAnswer::at_once(413, problem("number of items"));
+        if wire.is_empty() {
+            return refused("there are no items");
+        }
+        if wire.len() > self.profile().max_items as usize {
+            return HttpAnswer::at_once(413, problem("too many items"));
         }
         if is_single && header_key != wire.first().map(|item| &*item.idempotency_key) {
             return refused("Idempotency-Key differs from idempotency_key");
@@ -235,7 +238,7 @@ mod tests {
                 r#"{"items":[{"idempotency_key":"n/u_s_1_t_0","result":"duplicate"},{"idempotency_key":"n/v_s_1_t_0","result":"credited"}]}"#,
             ),
             (ITEM, Some("n/other"), 400, r#"{"error":"Idempotency-Key differs from idempotency_key"}"#),
-            (r#"{"items":[]}"#, None, 413, r#"{"error":"number of items"}"#),
+            (r#"{"items":[]}"#, None, 400, r#"{"error":"there are no items"}"#),
         ];
         for (body, header, status, expected) in cases {
             let got = answer(&simulation.grant_http(body.as_bytes(), header, 0));

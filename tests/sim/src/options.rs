@@ -163,12 +163,11 @@ pub enum Keys {
 }
 
 impl PartnerOptions {
-    /// The largest delay of a request on its way that a caller has to reckon with: the margin
-    /// before the end of a key's life.
+    /// The largest delay of a request on its way: what has not left within the timeout never does.
     #[must_use]
-    pub fn late_max_ms(&self, key_margin_ms: u64) -> u64 {
+    pub fn late_max_ms(&self) -> u64 {
         match self.keys {
-            Keys::Lasts(life_ms) => key_margin_ms.min(life_ms / 4).saturating_sub(1),
+            Keys::Lasts(_) => u64::from(self.timeout_ms),
             Keys::Forever | Keys::None => 30_000,
         }
     }

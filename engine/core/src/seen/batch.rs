@@ -46,6 +46,8 @@ pub(super) struct Batch {
     keys: Vec<u8>,
     rows: Vec<Row>,
     table: HashTable<Slot>,
+    /// Rows of the keys looked up together, in the order in which they were named.
+    seats: Vec<usize>,
     inserted: Vec<usize>,
     inserted_bytes: usize,
 }
@@ -53,8 +55,8 @@ pub(super) struct Batch {
 impl Batch {
     /// An empty batch for keys of `kind`.
     pub(super) fn new(kind: [u8; 2]) -> Self {
-        let (keys, rows, inserted) = Default::default();
-        Self { kind, keys, rows, table: HashTable::new(), inserted, inserted_bytes: 0 }
+        let (keys, rows, seats, inserted) = Default::default();
+        Self { kind, keys, rows, table: HashTable::new(), seats, inserted, inserted_bytes: 0 }
     }
 
     /// Forgets everything, inserts as well.
@@ -62,6 +64,7 @@ impl Batch {
         self.keys.clear();
         self.rows.clear();
         self.table.clear();
+        self.seats.clear();
         self.inserted.clear();
         self.inserted_bytes = 0;
     }
@@ -130,16 +133,46 @@ impl Batch {
         row
     }
 
+    /// Adds a key that is looked up together with others, and gives it the next seat.
+    #[inline]
+    pub(super) fn seat(&mut self, hash: u64, key: &[u8]) {
+        let row = self.add(hash, key);
+        self.seats.push(row);
+    }
+
+    /// The row of the key in a seat.
+    ///
+    /// # Panics
+    /// If there is no such seat: another row would be a wrong answer.
+    #[inline]
+    pub(super) fn seated(&self, seat: usize) -> &Row {
+        &self.rows[self.seats[seat]]
+    }
+
     /// Sets a key's value, as an insert that is still to be passed on.
     #[inline]
     pub(super) fn insert(&mut self, hash: u64, key: &[u8], value: Value) {
-        let index = self.add(hash, key);
+        let row = self.add(hash, key);
+        self.set(row, value);
+    }
+
+    /// As [`Self::insert`], for the key in a seat.
+    ///
+    /// # Panics
+    /// If there is no such seat.
+    #[inline]
+    pub(super) fn insert_seated(&mut self, seat: usize, value: Value) {
+        self.set(self.seats[seat], value);
+    }
+
+    #[inline]
+    fn set(&mut self, index: usize, value: Value) {
         let Some(row) = self.rows.get_mut(index) else { return };
         row.answer = Answer::Held(value);
         if !row.inserted {
             row.inserted = true;
             self.inserted.push(index);
-            self.inserted_bytes += key.len();
+            self.inserted_bytes += row.end - row.start - self.kind.len();
         }
     }
 

@@ -119,6 +119,8 @@ pub struct SeenIndex {
     rebuild: Option<Rebuild>,
     /// Answers of the batch begun last, and what was inserted since: neither is in the window.
     batch: Batch,
+    /// Rows of the batch that the filter did not rule out; kept for its memory.
+    maybe_held: Vec<usize>,
     counters: Arc<SeenCounters>,
     /// Treats every key as one that the store may hold.
     #[cfg(test)]
@@ -149,6 +151,7 @@ impl SeenIndex {
             filter,
             rebuild,
             batch: Batch::new(kind),
+            maybe_held: Vec::new(),
             counters: Arc::default(),
             #[cfg(test)]
             filter_is_blind: false,
@@ -164,25 +167,10 @@ impl SeenIndex {
         self.adopt_rebuilt(false)?;
         self.pass_on();
         for key in keys {
-            self.batch.add(hash_of(&self.hashing, key), key);
+            self.batch.seat(hash_of(&self.hashing, key), key);
         }
-        self.touch_batch();
-        let (mut window_hits, mut filter_skips) = (0, 0);
-        for index in 0..self.batch.len() {
-            let row = &self.batch.rows()[index];
-            let answer = match self.window.find(row.hash, self.batch.key(row)) {
-                Some(value) => {
-                    window_hits += 1;
-                    Answer::Held(value)
-                }
-                None if self.store_may_hold(row.hash) => Answer::Unknown,
-                None => {
-                    filter_skips += 1;
-                    Answer::Absent
-                }
-            };
-            self.batch.answer(index, answer);
-        }
+        let filter_skips = self.skip_by_filter();
+        let window_hits = self.ask_window();
         let (lookups, hits) = self.batch.fetch(&*self.store)?;
         self.counters.window_hits.fetch_add(window_hits, Ordering::Relaxed);
         self.counters.filter_skips.fetch_add(filter_skips, Ordering::Relaxed);
@@ -191,16 +179,46 @@ impl SeenIndex {
         Ok(())
     }
 
-    /// Loads what the batch's look-ups will read, first tables and filter, then records.
-    fn touch_batch(&self) {
-        let mut sum = 0;
-        for row in self.batch.rows() {
-            sum ^= self.window.touch(row.hash) ^ self.filter.touch(row.hash);
+    /// Answers for the keys that the filter rules out, and lists in `maybe_held` those that the
+    /// window may hold. The window's keys are all in the filter, so it need not be asked for the
+    /// others. Returns the number of answers.
+    fn skip_by_filter(&mut self) -> u64 {
+        // Loads what is read next, since loads overlap.
+        let sum = self.batch.rows().iter().fold(0, |sum, row| sum ^ self.filter.touch(row.hash));
+        std::hint::black_box(sum);
+        self.maybe_held.clear();
+        let mut skips = 0;
+        for index in 0..self.batch.len() {
+            let hash = self.batch.rows()[index].hash;
+            if self.filter_may_hold(hash) {
+                self.maybe_held.push(index);
+            } else if self.rebuild.is_none() {
+                skips += 1;
+                self.batch.answer(index, Answer::Absent);
+            }
         }
-        for row in self.batch.rows() {
-            sum ^= self.window.touch_record(row.hash);
+        skips
+    }
+
+    /// Answers for the keys that the window holds, and returns their number.
+    fn ask_window(&mut self) -> u64 {
+        let mut sum = 0;
+        for index in &self.maybe_held {
+            sum ^= self.window.touch(self.batch.rows()[*index].hash);
+        }
+        for index in &self.maybe_held {
+            sum ^= self.window.touch_record(self.batch.rows()[*index].hash);
         }
         std::hint::black_box(sum);
+        let mut hits = 0;
+        for index in &self.maybe_held {
+            let row = &self.batch.rows()[*index];
+            if let Some(value) = self.window.find(row.hash, self.batch.key(row)) {
+                hits += 1;
+                self.batch.answer(*index, Answer::Held(value));
+            }
+        }
+        hits
     }
 
     /// The value of `key`. Exact whether or not it was prefetched, but a key that was not may cost
@@ -215,6 +233,24 @@ impl SeenIndex {
             Answer::Held(value) => Ok(Some(value)),
             Answer::Absent => Ok(None),
             Answer::Unknown => self.look_up(hash, key),
+        }
+    }
+
+    /// The value of the key that was the `seat`-th, from 0, of the last [`Self::prefetch`]: as
+    /// [`Self::get`], without searching for the key again.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the store.
+    ///
+    /// # Panics
+    /// If that batch had fewer keys, or has ended since with a freeze or by inserts of other keys.
+    #[inline]
+    pub fn get_seated(&self, seat: usize) -> Result<Option<Value>, StoreError> {
+        let row = self.batch.seated(seat);
+        match row.answer {
+            Answer::Held(value) => Ok(Some(value)),
+            Answer::Absent => Ok(None),
+            Answer::Unknown => self.look_up(row.hash, self.batch.key(row)),
         }
     }
 
@@ -237,6 +273,16 @@ impl SeenIndex {
         if self.batch.inserted_count() >= BATCH_INSERTS_MAX {
             self.pass_on();
         }
+    }
+
+    /// Sets the key that was the `seat`-th, from 0, of the last [`Self::prefetch`]: as
+    /// [`Self::insert`].
+    ///
+    /// # Panics
+    /// As [`Self::get_seated`].
+    #[inline]
+    pub fn insert_seated(&mut self, seat: usize, value: Value) {
+        self.batch.insert_seated(seat, value);
     }
 
     /// Ends the batch: passes what was inserted on to the window and the filter.
@@ -316,11 +362,16 @@ impl SeenIndex {
 
     #[inline]
     fn store_may_hold(&self, hash: u64) -> bool {
+        self.rebuild.is_some() || self.filter_may_hold(hash)
+    }
+
+    #[inline]
+    fn filter_may_hold(&self, hash: u64) -> bool {
         #[cfg(test)]
         if self.filter_is_blind {
             return true;
         }
-        self.rebuild.is_some() || self.filter.may_hold(hash)
+        self.filter.may_hold(hash)
     }
 }
 

@@ -110,12 +110,16 @@ impl Pair {
     fn batch(&mut self, batch: &[(u8, u8)]) {
         let keys: Vec<_> = batch.iter().map(|(number, _)| key(*number)).collect();
         self.index.prefetch(keys.iter().map(Vec::as_slice)).unwrap();
-        for (key, (_, number)) in keys.into_iter().zip(batch) {
-            assert_eq!(self.index.get(&key).unwrap(), self.live.get(&key).copied(), "{key:?}");
-            if number % 3 > 0 {
-                self.index.insert(&key, value(*number));
-                self.live.insert(key, value(*number));
+        for (seat, (key, (_, number))) in keys.into_iter().zip(batch).enumerate() {
+            let expected = self.live.get(&key).copied();
+            assert_eq!(self.index.get(&key).unwrap(), expected, "{key:?}");
+            assert_eq!(self.index.get_seated(seat).unwrap(), expected, "{key:?} in seat {seat}");
+            match number % 3 {
+                0 => continue,
+                1 => self.index.insert(&key, value(*number)),
+                _ => self.index.insert_seated(seat, value(*number)),
             }
+            self.live.insert(key, value(*number));
         }
     }
 

@@ -1,8 +1,10 @@
 //! The section `downstreams`: kind as the single key.
 
+use super::flow::value_place;
 use crate::keys;
 use crate::limits::{
-    BATCH_DELAY, BATCH_ITEMS, IN_FLIGHT, KEY_LIFE, LANES_MAX, SEED, SIMULATED_PROFILES, TIMEOUT,
+    BATCH_DELAY, BATCH_ITEMS, IN_FLIGHT, KEY_LIFE, KEY_LIFE_REQUESTS_MIN, LANES_MAX, SEED,
+    SIMULATED_PROFILES, TIMEOUT,
 };
 use crate::model::{Delivery, Downstream, DownstreamKind, HttpDownstream, HttpParts, Simulated};
 use crate::node::Node;
@@ -69,17 +71,47 @@ fn http(problems: &mut Problems<'_>, node: &Node, subject: Subject) -> Result<Do
     let key_life = fields.required(problems, "key_life", between(duration, least, most, show_duration));
     let bearer_file = fields.optional(problems, "bearer_file", text::path);
     let (items, batch_delay_max) = batch?;
+    let delivery = delivery?.unwrap_or(Delivery::Batch);
+    let timeout = timeout?.unwrap_or(default_timeout);
+    let batch_delay = if delivery == Delivery::Batch && items > 1 { batch_delay_max } else { Duration::ZERO };
+    let key_life = long_enough(problems, &fields, key_life?, timeout + batch_delay)?;
     Ok(DownstreamKind::Http(HttpDownstream::new(HttpParts {
         url: url?,
         query_url: query_url?,
-        delivery: delivery?.unwrap_or(Delivery::Batch),
+        delivery,
         batch_items_max: u32::try_from(items).unwrap_or(u32::MAX),
         batch_delay_max,
         in_flight_max: u32::try_from(in_flight_max?.unwrap_or(default_in_flight)).unwrap_or(u32::MAX),
-        timeout: timeout?.unwrap_or(default_timeout),
-        key_life: key_life?,
+        timeout,
+        key_life,
         bearer_file: bearer_file?,
     })))
+}
+
+/// A key must live so long that something is left of its life after the safety distance that a
+/// resend keeps (I14); `0s` says that none is remembered, and nothing is sent again.
+fn long_enough(
+    problems: &mut Problems<'_>,
+    fields: &Fields<'_>,
+    key_life: Duration,
+    request: Duration,
+) -> Result<Duration, Reported> {
+    let least = request.saturating_mul(KEY_LIFE_REQUESTS_MIN);
+    if key_life.is_zero() || key_life >= least {
+        return Ok(key_life);
+    }
+    let message = format!(
+        "`key_life` {} is below {KEY_LIFE_REQUESTS_MIN} times `timeout` and `batch.max_delay` together, {}",
+        show_duration(key_life),
+        show_duration(request)
+    );
+    let help = format!(
+        "a request could arrive after its key was forgotten and be credited twice: state a life of \
+         at least {}, lower `timeout`, or write `0s` so that nothing is ever sent again",
+        show_duration(least)
+    );
+    let span = value_place(fields, "key_life");
+    Err(problems.report(span, Fault::new(Code::ShortKeyLife, message, help)))
 }
 
 fn batch(problems: &mut Problems<'_>, http: &Fields<'_>) -> Result<(u64, Duration), Reported> {

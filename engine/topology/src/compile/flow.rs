@@ -126,7 +126,8 @@ fn read_list(
     }
 }
 
-fn value_place(fields: &Fields<'_>, key: &str) -> Span {
+/// The place of a value, or of its map when it is left out.
+pub(super) fn value_place(fields: &Fields<'_>, key: &str) -> Span {
     fields.get(key).map_or_else(|| fields.place(key), |(node, _)| node.span)
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hongbao_engine::clock::Clock;
+use hongbao_engine::log::LogError;
 use hongbao_engine::memory::log::MemoryLog;
 use parking_lot::Mutex;
 use proptest::prelude::*;
@@ -15,6 +16,7 @@ use crate::downstream::Downstream;
 use crate::limits::rate::Rate;
 use crate::simulated::{Book, BookCounts, Profile, SimulatedDownstream, Simulation};
 
+use super::faulty::{Calls, FaultyLog};
 use super::kit::{TestClock, World, order_no};
 
 const PARTITIONS: u16 = 2;
@@ -126,6 +128,29 @@ fn a_crash_after_any_number_of_steps_neither_doubles_nor_loses() {
         drop(dispatcher);
         run.world.log.crash();
         run.finish(2, &format!("crash after {steps} steps"));
+    }
+}
+
+/// For its orders a partition that halts is as one whose process has ended; the others go on.
+#[test]
+fn a_partition_that_halts_after_any_number_of_steps_neither_doubles_nor_loses() {
+    let calls = [Calls::Append, Calls::Durable, Calls::Read, Calls::All];
+    for steps in (0..CRASH_STEPS).step_by(3) {
+        for profile in [profile("flaky"), profile("no_keys")] {
+            let mut run = Run::new(profile, steps);
+            let log = FaultyLog::over(&run.world.log);
+            let bank = SimulatedDownstream::new(run.simulation.clone(), "test", run.world.clock.clone());
+            let mut dispatcher = run.world.open_over(log.clone(), bank);
+            for count in 0..steps + 300 {
+                if count == steps {
+                    let damage = LogError::Corrupt { partition: 0, what: "a frame".to_owned() };
+                    log.refuse(0, calls[(steps / 3) as usize % calls.len()], damage);
+                }
+                run.step(&mut dispatcher, count);
+            }
+            drop(dispatcher);
+            run.finish(2, &format!("halted after {steps} steps"));
+        }
     }
 }
 

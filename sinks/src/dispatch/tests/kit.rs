@@ -111,6 +111,13 @@ impl World {
         self.open_with(BTreeMap::from([("bank".to_owned(), Box::new(bank) as Box<dyn Downstream>)]))
     }
 
+    /// A process with one downstream, over a log that wraps this world's.
+    pub fn open_over(&self, log: Arc<dyn Log>, bank: impl Downstream + 'static) -> Dispatcher {
+        let downstreams = BTreeMap::from([("bank".to_owned(), Box::new(bank) as Box<dyn Downstream>)]);
+        let ports = Ports { log, clock: self.clock.clone(), view: self.view.clone(), downstreams };
+        Dispatcher::open(self.spec.clone(), ports).unwrap()
+    }
+
     /// A process.
     pub fn open_with(&self, downstreams: BTreeMap<String, Box<dyn Downstream>>) -> Dispatcher {
         let ports =
@@ -183,6 +190,10 @@ pub struct Script {
     pub by: Option<AnswerBy>,
     /// Answers to asks in order; absent when there is none left.
     pub told: VecDeque<Told>,
+    /// What asks want besides.
+    pub ask_pause: Option<Pause>,
+    /// A partition that the downstream has stopped for.
+    pub halted: Option<u16>,
     /// Nothing is answered while this is set.
     pub is_silent: bool,
     pub most_open: usize,
@@ -209,6 +220,7 @@ pub const ABLE: Capabilities = Capabilities {
     key_life: KeyLife::Lasts(Duration::from_secs(100)),
     can_query: true,
     batch_delay: Duration::ZERO,
+    timeout: Duration::ZERO,
 };
 
 impl Scripted {
@@ -225,14 +237,17 @@ impl Scripted {
     fn complete(&self, ticket: Ticket, sent: Option<&Sent>) -> Completion {
         let mut script = self.script.lock();
         let result = if let Some(sent) = sent {
+            let is_halted = script.halted == Some(sent.partition);
             let (outcomes, pause) = match (script.answers.pop_front(), &mut script.by) {
+                _ if is_halted => (Outcomes::All(Outcome::NotSent("stopped".into())), None),
                 (Some(answer), _) => answer,
                 (None, Some(by)) => by(sent),
                 (None, None) => (Outcomes::All(Outcome::Credited), None),
             };
             Completed::Sent { outcomes, pause }
         } else {
-            Completed::Asked { told: script.told.pop_front().unwrap_or(Told::Absent), pause: None }
+            let told = script.told.pop_front().unwrap_or(Told::Absent);
+            Completed::Asked { told, pause: script.ask_pause.clone() }
         };
         Completion { ticket, result }
     }
@@ -280,6 +295,10 @@ impl Downstream for Scripted {
         {
             done.push(self.complete(ticket, sent.as_ref()));
         }
+    }
+
+    fn halted(&self, partition: Partition) -> Option<String> {
+        (self.script.lock().halted == Some(partition.0)).then(|| "its book is damaged".to_owned())
     }
 }
 

@@ -3,6 +3,8 @@
 
 mod breaking;
 mod crashes;
+mod faulty;
+mod halting;
 mod kit;
 mod limits;
 mod opening;

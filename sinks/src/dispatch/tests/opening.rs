@@ -105,6 +105,8 @@ fn an_intent_that_was_not_sent_in_time_is_withdrawn_and_made_anew() {
     script.lock().is_silent = false;
     world.run(&mut dispatcher, 200);
     assert_eq!(world.stories(0, "cash"), ["sC", "sC", "sdsC", "sdsC"]);
+    let counts = dispatcher.status().lanes()[0].counts;
+    assert_eq!((counts.sent, counts.deferred), (4, 2), "what was withdrawn was not sent");
 }
 
 /// Crashes while `orders` orders are sent and not answered, and opens again.
@@ -179,6 +181,88 @@ fn the_life_of_a_key_counts_from_the_first_intent() {
     let last = sent[sent.len() - 1] - sent[0];
     assert!(sent.len() > 10 && last > 5_000 && last < 6_750, "{sent:?}");
     assert!(world.stories(0, "cash")[0].ends_with("suR"), "{:?}", world.stories(0, "cash"));
+}
+
+/// The margin covers the time that the request may take to arrive.
+#[test]
+fn nothing_is_sent_again_that_might_arrive_after_the_life_of_its_key() {
+    for (timeout_s, life_s, latest_ms) in [(0, 9, 6_750), (1, 9, 5_750), (2, 9, 4_750), (10, 60, 45_000)] {
+        let (life, timeout) = (Duration::from_secs(life_s), Duration::from_secs(timeout_s));
+        let able = Capabilities { key_life: KeyLife::Lasts(life), can_query: false, timeout, ..ABLE };
+        let mut world = World::new(&["cash"], 1);
+        world.spec.policy.attempts_max = 1_000;
+        world.spec.policy.breaker.failures_max = 1_000;
+        world.spec.policy.breaker.window_failures_percent = 101;
+        world.orders("cash", 0, 1);
+        let (bank, script) = Scripted::new(&world, able);
+        script.lock().by = Some(Box::new(|_| (Outcomes::All(unknown()), None)));
+        let mut dispatcher = world.open(bank);
+        world.run(&mut dispatcher, 90_000);
+        let sent: Vec<i64> = script.lock().sent.iter().map(|sent| sent.at_ms).collect();
+        let last = sent[sent.len() - 1] - sent[0];
+        assert!(last < latest_ms && last > latest_ms - 1_000, "{timeout_s}: {last}");
+        assert!(world.stories(0, "cash")[0].ends_with('R'));
+    }
+}
+
+/// The clock is behind what another partition has seen: it went back, by nobody knows how much.
+#[test]
+fn a_clock_behind_any_journal_of_before_makes_elapsed_time_unknowable() {
+    let able = Capabilities { key_life: KeyLife::Lasts(Duration::from_secs(60)), ..ABLE };
+    for (back_ms, is_late, story) in [(0, false, "susC"), (-3_000, false, "suR"), (-3_000, true, "suR")] {
+        let world = World::new(&["cash", "coupon"], 2);
+        world.orders("cash", 0, 1);
+        let (bank, script) = Scripted::new(&world, able);
+        script.lock().answers.push_back((Outcomes::All(unknown()), None));
+        script.lock().told = vec![Told::Pending; 1_000].into();
+        let mut dispatcher = world.open(bank);
+        world.run(&mut dispatcher, 5_000);
+        world.orders("coupon", 1, 1);
+        world.run(&mut dispatcher, 10);
+        drop(dispatcher);
+        world.clock.step_wall_ms(back_ms);
+        world.view.hold_in(1, is_late.then_some(0));
+        let mut dispatcher = world.open(Scripted::new(&world, able).0);
+        world.run(&mut dispatcher, 3_000);
+        assert_eq!(world.stories(0, "cash"), [story], "{back_ms} {is_late}");
+    }
+}
+
+/// A partition whose journal takes long to fold has seen this process's own time when it opens.
+#[test]
+fn a_partition_that_opens_late_makes_no_other_unknowable() {
+    let able = Capabilities { key_life: KeyLife::Lasts(Duration::from_secs(60)), ..ABLE };
+    let world = World::new(&["cash"], 2);
+    crash_in_flight(&world, able, 1);
+    world.view.hold_in(1, Some(0));
+    let (bank, script) = Scripted::new(&world, able);
+    script.lock().told = vec![Told::Pending; 7].into();
+    let mut dispatcher = world.open(bank);
+    world.run(&mut dispatcher, 1_000);
+    world.view.hold_in(1, None);
+    world.run(&mut dispatcher, 6_000);
+    assert_eq!(world.stories(0, "cash"), ["susC"]);
+}
+
+/// How long asking has been in vain goes on across processes.
+#[test]
+fn an_order_that_stays_unresolved_is_reported_although_processes_come_and_go() {
+    let mut world = World::new(&["cash"], 1);
+    world.spec.policy.unresolved_max = Duration::from_secs(10);
+    world.orders("cash", 0, 1);
+    let mut reported_after = None;
+    for process in 0..10 {
+        let (bank, script) = Scripted::new(&world, ABLE);
+        script.lock().answers.push_back((Outcomes::All(unknown()), None));
+        script.lock().told = vec![Told::Pending; 1_000].into();
+        let mut dispatcher = world.open(bank);
+        world.run(&mut dispatcher, 3_000);
+        if world.stories(0, "cash") == ["suR"] {
+            reported_after = Some(process);
+            break;
+        }
+    }
+    assert_eq!(reported_after, Some(3));
 }
 
 #[test]

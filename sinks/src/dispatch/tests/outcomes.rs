@@ -22,6 +22,10 @@ fn throttled(ms: u64) -> Outcome {
     Outcome::Throttled { retry_after: Some(Duration::from_millis(ms)) }
 }
 
+fn conflict() -> Outcome {
+    Outcome::Conflict("order_conflict".into())
+}
+
 fn not_sent() -> Outcome {
     Outcome::NotSent("connection refused".into())
 }
@@ -94,6 +98,15 @@ fn unknown_cases() -> Vec<Case> {
         ),
         case("no keys: asked, credited", NO_KEYS, &[unknown()], &[Told::Credited], "suC", (1, 1)),
         case("no keys: absent", NO_KEYS, &[unknown()], &[Told::Absent], "suR", (1, 1)),
+        case("in conflict", ABLE, &[conflict()], &[], "sR", (1, 0)),
+        case(
+            "asked: in conflict",
+            ABLE,
+            &[unknown()],
+            &[Told::Conflict("order_conflict".into())],
+            "suR",
+            (1, 1),
+        ),
         case("no keys, no query", NO_KEYS_NO_QUERY, &[unknown()], &[], "sR", (1, 0)),
     ]
 }

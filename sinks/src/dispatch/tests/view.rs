@@ -45,7 +45,7 @@ struct Folded {
 pub struct TestView {
     log: Arc<MemoryLog>,
     folded: Mutex<BTreeMap<u16, Folded>>,
-    limit: Mutex<Option<Offset>>,
+    limit: Mutex<BTreeMap<u16, Offset>>,
 }
 
 impl TestView {
@@ -55,7 +55,16 @@ impl TestView {
 
     /// Folds no further than this.
     pub fn hold_at(&self, limit: Option<Offset>) {
-        *self.limit.lock() = limit;
+        (0..self.log.partitions()).for_each(|partition| self.hold_in(partition, limit));
+    }
+
+    /// Folds one partition no further than this.
+    pub fn hold_in(&self, partition: u16, limit: Option<Offset>) {
+        let mut limits = self.limit.lock();
+        match limit {
+            Some(limit) => limits.insert(partition, limit),
+            None => limits.remove(&partition),
+        };
     }
 
     /// The orders of a lane by sequence.
@@ -82,7 +91,7 @@ impl TestView {
         let mut all = self.folded.lock();
         let folded = all.entry(partition.0).or_default();
         let (_, end) = self.log.range(partition, "journal").unwrap();
-        let end = self.limit.lock().map_or(end, |limit| limit.min(end));
+        let end = self.limit.lock().get(&partition.0).map_or(end, |limit| end.min(*limit));
         let mut batch = ReadBatch::new();
         while folded.offset < end {
             self.log.read(partition, "journal", folded.offset, 1, &mut batch).unwrap();

@@ -69,7 +69,7 @@ impl World {
         match self.credited.get(&n) {
             _ if amount <= 0 => Outcome::Rejected("amount_not_positive".into()),
             Some(seen) if *seen == record => Outcome::AlreadyCredited,
-            Some(_) => Outcome::Rejected("order_conflict".into()),
+            Some(_) => Outcome::Conflict("order_conflict".into()),
             None => {
                 self.credited.insert(n, record);
                 Outcome::Credited
@@ -93,7 +93,7 @@ impl World {
         let record = cash(n, amount);
         let expected = match self.credited.get(&n) {
             Some(seen) if *seen == record => Told::Credited,
-            Some(_) => Told::Rejected("order_conflict".into()),
+            Some(_) => Told::Conflict("order_conflict".into()),
             None => Told::Absent,
         };
         assert_eq!(self.process.shard.ask(&record).unwrap(), expected);
@@ -127,7 +127,7 @@ impl World {
             };
             match answer {
                 Answer::Asked(n, record, Told::Credited) => credited(n, record, 0),
-                Answer::Asked(n, record, Told::Rejected(_)) => self.rejected.push((n, record)),
+                Answer::Asked(n, record, Told::Conflict(_)) => self.rejected.push((n, record)),
                 Answer::Asked(..) => {}
                 Answer::Sent(each) => {
                     for (n, record, outcome) in each {

@@ -13,6 +13,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) struct Driven {
     pub(super) ledger: LedgerDownstream,
+    pub(super) partitions: u16,
     wakes: Arc<Progress>,
     done: Vec<Completion>,
 }
@@ -22,8 +23,9 @@ impl Driven {
         let wakes = Arc::new(Progress::default());
         let waking = Arc::clone(&wakes);
         let wake = Arc::new(move || waking.bump());
+        let partitions = log.partitions();
         let ledger = LedgerDownstream::open(LedgerSpec { log, stores, wake, limits }).unwrap();
-        Self { ledger, wakes, done: Vec::new() }
+        Self { ledger, partitions, wakes, done: Vec::new() }
     }
 
     pub(super) fn submit(&mut self, ticket: u64, partition: Partition, records: &[Record]) {
@@ -85,7 +87,7 @@ pub(super) fn stores(count: usize) -> (Vec<Arc<MemoryStore>>, Vec<Arc<dyn Store>
 }
 
 /// A person whose orders belong to a partition of so many.
-fn person(partition: Partition, partitions: u16) -> String {
+pub(super) fn person(partition: Partition, partitions: u16) -> String {
     let mut names = (0..).map(|n| format!("u{n}"));
     names.find(|name| partition_of(name.as_bytes(), partitions) == partition).unwrap()
 }
@@ -106,7 +108,7 @@ fn answers_wait_until_the_book_is_durable() {
     // A repeat, too, says that the order is credited, and an ask says so.
     assert!(driven.nothing_completed());
     log.sync_groups(P0, 1);
-    let each = vec![Outcome::AlreadyCredited, Outcome::Rejected("order_conflict".into())];
+    let each = vec![Outcome::AlreadyCredited, Outcome::Conflict("order_conflict".into())];
     let repeated = Completed::Sent { outcomes: Outcomes::Each(each), pause: None };
     let expected = [(2, sent(Outcome::Credited)), (3, repeated), (4, told(Told::Credited))];
     assert_eq!(driven.completed(3), BTreeMap::from(expected));
@@ -150,7 +152,7 @@ fn a_drop_finishes_and_commits_everything() {
 
     let mut driven = Driven::open(log.clone(), ports, LedgerLimits::default());
     driven.submit(0, P0, &[cash(0, 5), cash(300, 5), cash(100, 5)]);
-    let each = vec![Outcome::AlreadyCredited, Outcome::Credited, Outcome::Rejected("order_conflict".into())];
+    let each = vec![Outcome::AlreadyCredited, Outcome::Credited, Outcome::Conflict("order_conflict".into())];
     let expected = Completed::Sent { outcomes: Outcomes::Each(each), pause: None };
     assert_eq!(driven.completed(1), BTreeMap::from([(0, expected)]));
     drop(driven);

@@ -1,5 +1,5 @@
 //! Logs and stores that fail under the driver: every ticket completes once, with what is certain
-//! and no more (I10), and a ledger that has failed writes nothing any more.
+//! and no more (I10), and a partition that has failed writes nothing any more and stops alone (I26).
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -8,7 +8,7 @@ use hongbao_engine::progress::Progress;
 use hongbao_engine::records::{Frame, Offset};
 use hongbao_engine::store::{Applied, Rows as StoreRows, StoreError, Visit};
 
-use super::driving::{Driven, sent, stores, told, wait_until};
+use super::driving::{Driven, person, sent, stores, told, wait_until};
 use super::*;
 use crate::downstream::{Completed, Downstream, Outcome, Ticket, Told};
 
@@ -114,11 +114,12 @@ fn no_answer() -> Completed {
     told(Told::Unknown("ledger_failed".into()))
 }
 
-/// A ledger that has stopped answers whatever comes, and a drop does not hang.
+/// A partition that has stopped, the first, answers whatever comes, and a drop does not hang.
 fn check_stopped(mut driven: Driven) {
-    assert!(driven.ledger.status().halted().is_some());
+    assert!(driven.ledger.halted(P0).is_some());
     driven.submit(1_000, P0, &[cash(1_000, 5)]);
-    driven.ledger.ask(Ticket(1_001), cash(1, 5).into());
+    let partitions = driven.partitions;
+    driven.ledger.ask(Ticket(1_001), order("a", &person(P0, partitions), "CNY/2", 5).into());
     let expected = BTreeMap::from([(1_000, not_sent()), (1_001, no_answer())]);
     assert_eq!(driven.completed(2), expected);
     drop(driven);
@@ -179,31 +180,26 @@ fn when_the_log_fails_what_was_decided_is_unknown_and_the_rest_not_sent() {
     let memory = manual_log(2);
     let log = ScriptedLog::over(&memory);
     let mut driven = Driven::open(log.clone(), stores(2).1, small());
-    // Of both partitions, so that the one that works loses nothing either.
+    // Of both partitions, and the one that works goes on.
     driven.submit(1, Partition(1), &[cash(1, 5)]);
     driven.submit(2, P0, &[cash(2, 5)]);
     driven.submit(3, Partition(1), &[cash(3, 5)]);
     driven.wait_until_credited(3);
-    driven.ledger.ask(Ticket(4), cash(2, 5).into());
     memory.set_bytes_max(0);
     driven.submit(5, P0, &[cash(5, 5)]);
     driven.submit(6, P0, &[cash(6, 5)]);
     driven.submit(7, Partition(1), &[cash(7, 5)]);
-    driven.ledger.ask(Ticket(8), cash(2, 5).into());
     log.wait_until_full();
     assert!(driven.nothing_completed());
     memory.fail(P0, "the device is gone");
-    let expected = BTreeMap::from([
-        (1, unknown()),
-        (2, unknown()),
-        (3, unknown()),
-        (4, no_answer()),
-        (5, unknown()),
-        (6, not_sent()),
-        (7, not_sent()),
-        (8, no_answer()),
-    ]);
-    assert_eq!(driven.completed(8), expected);
+    let expected = BTreeMap::from([(2, unknown()), (5, unknown()), (6, not_sent())]);
+    assert_eq!(driven.completed(3), expected);
+    memory.set_bytes_max(usize::MAX);
+    driven.wait_until_credited(4);
+    memory.sync_groups(Partition(1), usize::MAX);
+    let credited = || sent(Outcome::Credited);
+    assert_eq!(driven.completed(3), BTreeMap::from([(1, credited()), (3, credited()), (7, credited())]));
+    assert_eq!(driven.ledger.halted(Partition(1)), None);
     check_stopped(driven);
 }
 
@@ -215,10 +211,52 @@ fn a_log_that_fails_while_answers_wait_loses_none_of_them() {
         driven.submit(n, Partition((n % 3) as u16), &[cash(n, 5)]);
     }
     driven.wait_until_credited(9);
-    memory.fail(Partition(1), "the device is gone");
-    let done = driven.completed(9);
-    assert!(done.values().all(|result| *result == unknown()), "{done:?}");
+    memory.fail(P0, "the device is gone");
+    let done = driven.completed(3);
+    assert_eq!(done, BTreeMap::from([(0, unknown()), (3, unknown()), (6, unknown())]));
+    memory.sync();
+    let done = driven.completed(6);
+    assert!(done.values().all(|result| *result == sent(Outcome::Credited)), "{done:?}");
     check_stopped(driven);
+}
+
+#[test]
+fn a_book_that_is_damaged_at_the_start_stops_its_partition_alone() {
+    let memory = durable_log(2);
+    let (kept, ports) = stores(2);
+    let mut driven = Driven::open(memory.clone(), ports.clone(), LedgerLimits::default());
+    driven.submit(1, P0, &[cash(1, 5)]);
+    driven.submit(2, Partition(1), &[cash(2, 5)]);
+    driven.completed(2);
+    drop(driven);
+    memory.lose_from(P0, BOOK_TOPIC, 0);
+    let mut driven = Driven::open(memory.clone(), ports, LedgerLimits::default());
+    driven.submit(1, P0, &[cash(1, 5)]);
+    driven.submit(2, Partition(1), &[cash(2, 5), cash(3, 5)]);
+    let each = vec![Outcome::AlreadyCredited, Outcome::Credited];
+    let credited = Completed::Sent { outcomes: crate::downstream::Outcomes::Each(each), pause: None };
+    assert_eq!(driven.completed(2), BTreeMap::from([(1, not_sent()), (2, credited)]));
+    let said = driven.ledger.status().halted().unwrap();
+    assert!(said.starts_with("partition 0: ") && !said.contains("partition 1"), "{said}");
+    check_stopped(driven);
+    assert_eq!(check_store(&memory, Partition(1), &kept[1]), 2, "and the other commits");
+}
+
+#[test]
+fn a_store_that_fails_stops_its_partition_alone() {
+    let memory = durable_log(2);
+    let broken: Arc<dyn Store> = Arc::new(BrokenStore(Arc::default()));
+    let well = Arc::new(MemoryStore::new());
+    let mut driven = Driven::open(memory.clone(), vec![broken, well.clone()], small());
+    driven.submit(1, P0, &[cash(1, 5), cash(2, 5), cash(4, 5)]);
+    assert_eq!(driven.completed(1), BTreeMap::from([(1, sent(Outcome::Credited))]));
+    let status = driven.ledger.status();
+    wait_until(|| status.halted().is_some());
+    driven.submit(2, Partition(1), &[cash(5, 5), cash(6, 5), cash(7, 5), cash(8, 5)]);
+    driven.submit(3, P0, &[cash(9, 5)]);
+    assert_eq!(driven.completed(2), BTreeMap::from([(2, sent(Outcome::Credited)), (3, not_sent())]));
+    check_stopped(driven);
+    assert_eq!(check_store(&memory, Partition(1), &well), 4);
 }
 
 #[test]
@@ -267,9 +305,11 @@ fn a_failed_commit_stops_the_ledger_and_the_next_start_has_the_right_balances() 
 }
 
 #[test]
-fn a_batch_of_a_partition_that_is_not_there_stops_the_ledger() {
+fn a_batch_of_a_partition_that_is_not_there_is_not_sent() {
     let mut driven = Driven::open(durable_log(1), stores(1).1, small());
     driven.submit(1, Partition(1), &[cash(1, 5)]);
-    assert_eq!(driven.completed(1), BTreeMap::from([(1, unknown())]));
-    check_stopped(driven);
+    driven.submit(2, P0, &[cash(2, 5)]);
+    let expected = BTreeMap::from([(1, not_sent()), (2, sent(Outcome::Credited))]);
+    assert_eq!(driven.completed(2), expected);
+    assert_eq!(driven.ledger.status().halted(), None);
 }

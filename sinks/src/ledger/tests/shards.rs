@@ -11,6 +11,10 @@ fn rejected(why: &'static str) -> Outcome {
     Outcome::Rejected(why.into())
 }
 
+fn conflict() -> Outcome {
+    Outcome::Conflict("order_conflict".into())
+}
+
 fn outcomes(shard: &mut Shard, records: &[Record]) -> Vec<Outcome> {
     let outcomes = shard.credit(&batch(P0, records)).unwrap();
     shard.append().unwrap();
@@ -29,7 +33,7 @@ fn truncated(mut record: Record) -> Record {
 /// Batches in turn, with what becomes of each order.
 fn decisions() -> Vec<Vec<(Record, Outcome)>> {
     use Outcome::{AlreadyCredited, Credited};
-    let (conflict, amount, unreadable) = ("order_conflict", "amount_not_positive", "undecodable");
+    let (amount, unreadable) = ("amount_not_positive", "undecodable");
     let other_time = {
         let record = cash(1, 100);
         let mut bytes = Vec::new();
@@ -39,9 +43,9 @@ fn decisions() -> Vec<Vec<(Record, Outcome)>> {
     vec![
         vec![(cash(1, 100), Credited)],
         vec![(cash(1, 100), AlreadyCredited)],
-        vec![(cash(1, 101), rejected(conflict))],
-        vec![(other_time, rejected(conflict))],
-        vec![(order("u1_s_1_t_0", "u1", "USD/2", 100), rejected(conflict))],
+        vec![(cash(1, 101), conflict())],
+        vec![(other_time, conflict())],
+        vec![(order("u1_s_1_t_0", "u1", "USD/2", 100), conflict())],
         vec![(cash(2, 0), rejected(amount)), (cash(2, -1), rejected(amount))],
         vec![(cash(2, i64::MIN), rejected(amount)), (cash(2, 1), Credited)],
         vec![(cash(2, 0), rejected(amount)), (cash(2, 1), AlreadyCredited)],
@@ -55,7 +59,7 @@ fn decisions() -> Vec<Vec<(Record, Outcome)>> {
         vec![
             (cash(4, 7), Credited),
             (cash(4, 7), AlreadyCredited),
-            (cash(4, 8), rejected(conflict)),
+            (cash(4, 8), conflict()),
             (cash(5, i64::MAX), Credited),
             (cash(6, 0), rejected(amount)),
             (cash(8, i64::MAX), Credited),
@@ -63,7 +67,7 @@ fn decisions() -> Vec<Vec<(Record, Outcome)>> {
         ],
         vec![(cash(7, 1), Credited), (cash(10, 1), Credited), (cash(1, 100), AlreadyCredited)],
         vec![(cash(11, 1), Credited), (cash(12, 1), Credited), (cash(13, 1), Credited)],
-        vec![(cash(4, 7), AlreadyCredited), (cash(4, 8), rejected(conflict))],
+        vec![(cash(4, 7), AlreadyCredited), (cash(4, 8), conflict())],
     ]
 }
 
@@ -102,7 +106,7 @@ fn an_ask_tells_what_a_submission_would() {
         for (record, told) in [
             (cash(1, 5), Told::Credited),
             (cash(4, 5), Told::Credited),
-            (cash(4, 6), Told::Rejected("order_conflict".into())),
+            (cash(4, 6), Told::Conflict("order_conflict".into())),
             (cash(9, 5), Told::Absent),
             (b"not an order".to_vec(), Told::Absent),
         ] {

@@ -89,6 +89,7 @@ impl Downstream for PartnerPort {
             },
             can_query: options.can_query,
             batch_delay: Duration::ZERO,
+            timeout: Duration::from_millis(u64::from(options.timeout_ms)),
         }
     }
 

@@ -153,15 +153,18 @@ impl Device {
         self.unsynced.len()
     }
 
-    /// The first `keep` groups survive. With a broker, of the others some arrive later, still in
-    /// their order.
+    /// The first `keep` groups survive. With a broker, of the others some arrive later, in their
+    /// order and perhaps with gaps, and some never.
     pub fn end_of_process(&mut self, keep: usize, now_ms: i64, broker: Option<&mut Random>) {
         self.publish(keep);
         self.is_failed = false;
         let Some(random) = broker else { return self.unsynced.clear() };
-        let late = random.below(self.unsynced.len() as u64 + 1) as usize;
+        let arrive = *random.pick(&[0, 300, 700, 1_000]);
         let mut at_ms = now_ms;
-        for group in self.unsynced.drain(..).take(late).filter_map(|unsynced| unsynced.group) {
+        for group in self.unsynced.drain(..).filter_map(|unsynced| unsynced.group) {
+            if !random.chance(arrive) {
+                continue;
+            }
             at_ms += random.magnitude(1, LATE_MAX_MS).cast_signed();
             self.late_count += 1;
             self.late.insert((at_ms, self.late_count), group);

@@ -2,19 +2,19 @@
 //! comes is drawn by magnitude.
 
 use crate::downstreams::partner::RequestFault;
-use crate::options::{DownstreamOptions, Keys, Options, draw};
+use crate::options::{DownstreamOptions, Options, draw};
 use crate::random::Random;
 
 use super::{AwardOp, Op, Plan, Poison, Step, StoreName, Twist};
 
-/// Awards of a world, duplicates not included.
-const AWARDS: u64 = 200;
+/// Fewest and most awards of a world, duplicates not included.
+const AWARDS: (u64, u64) = (20, 250);
 
 /// The plan of a seed.
 #[must_use]
 pub fn generate(seed: u64) -> Plan {
     let options = draw(seed);
-    let duration_ms = Random::of(seed, "duration").magnitude(2_000, 60_000).cast_signed();
+    let duration_ms = Random::of(seed, "duration").magnitude(1_000, 40_000).cast_signed();
     let mut steps = Vec::new();
     awards(seed, &options, duration_ms, &mut steps);
     let mut faults = Faults { random: Random::of(seed, "faults"), options: &options, duration_ms, steps: &mut steps };
@@ -40,7 +40,7 @@ fn awards(seed: u64, options: &Options, duration_ms: i64, steps: &mut Vec<Step>)
     let twists = if random.chance(500) { random.magnitude(5, 200) } else { 0 };
     let bursts = random.chance(300);
     let mut made: Vec<AwardOp> = Vec::new();
-    for rain in 0..AWARDS as u32 {
+    for rain in 0..random.magnitude(AWARDS.0, AWARDS.1) as u32 {
         let mut at_ms = random.below(duration_ms.cast_unsigned()).cast_signed();
         if bursts {
             at_ms -= at_ms % 1_000;
@@ -222,7 +222,7 @@ impl Faults<'_> {
 
     fn downstream(&mut self, downstream: usize) {
         let DownstreamOptions::Partner(partner) = self.options.downstreams[downstream] else { return };
-        let late_max_ms = partner.late_max_ms(self.options.dispatch.key_margin_ms).max(1);
+        let late_max_ms = partner.late_max_ms().max(1);
         let late = |random: &mut Random| random.magnitude(1, late_max_ms);
         let retry_ms = |random: &mut Random| random.chance(500).then(|| random.below(3));
         for kind in 0..16_u8 {
@@ -254,9 +254,6 @@ impl Faults<'_> {
         for _ in 0..self.count(3) {
             let for_ms = self.random.magnitude(100, 20_000).cast_signed();
             self.push(Op::Outage { downstream, for_ms });
-        }
-        if partner.keys == Keys::None {
-            // Nothing more: without keys everything that is unknown is reported.
         }
     }
 

@@ -182,6 +182,7 @@ impl Downstream for Closed {
             key_life: KeyLife::Forever,
             can_query: false,
             batch_delay: std::time::Duration::ZERO,
+            timeout: std::time::Duration::ZERO,
         }
     }
 
