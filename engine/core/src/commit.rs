@@ -9,6 +9,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::log::{Log, LogError, Position};
+use crate::mutant;
 use crate::panics;
 use crate::partition::Partition;
 use crate::processor::FrozenRows;
@@ -194,7 +195,7 @@ impl Shared {
     fn take_ready(&self) -> Option<(CommitJob, Arc<Outcome>)> {
         let mut queue = self.queue.lock();
         let index = queue.waiting.iter().position(|(job, _)| {
-            self.log.durable(job.partition).map_or(true, |durable| durable >= job.after)
+            self.log.durable(job.partition).map_or(true, |durable| durable >= job.after || mutant!(M01))
         })?;
         let job = queue.waiting.remove(index)?;
         queue.taken -= 1;
@@ -204,18 +205,20 @@ impl Shared {
     fn run(&self, job: CommitJob, outcome: &Outcome) {
         let result =
             panics::catch(|| self.commit(job)).unwrap_or_else(|text| Err(CommitError::Panicked(text)));
+        let result = if mutant!(M04) { Ok(()) } else { result };
         *outcome.lock() = Some(result);
         self.log.progress().bump();
     }
 
     fn commit(&self, job: CommitJob) -> Result<(), CommitError> {
-        if self.log.durable(job.partition)? < job.after {
+        if self.log.durable(job.partition)? < job.after && !mutant!(M01) {
             return Err(LogError::Failed("outputs are not durable any more".to_owned()).into());
         }
-        let mut runs = (job.fold_rows)()?;
+        let mut runs = if mutant!(M03) { Vec::new() } else { (job.fold_rows)()? };
         runs.push(job.task_rows);
         runs.retain(|rows| !rows.is_empty());
-        job.store.commit(&runs, job.applied)?;
+        let applied = if mutant!(M02) { job.store.applied()? } else { job.applied };
+        job.store.commit(&runs, applied)?;
         Ok(())
     }
 }

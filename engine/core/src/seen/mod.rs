@@ -38,6 +38,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use foldhash::quality::RandomState;
 
+use crate::mutant;
 use crate::store::{Store, StoreError};
 
 pub use frozen::FrozenSeen;
@@ -371,7 +372,7 @@ impl SeenIndex {
         if self.filter_is_blind {
             return true;
         }
-        self.filter.may_hold(hash)
+        self.filter.may_hold(hash) && !mutant!(M13)
     }
 }
 

@@ -4,7 +4,7 @@ mod award;
 
 use std::collections::VecDeque;
 
-use hongbao_engine::log::{Log, LogError, Position};
+use hongbao_engine::log::{Log, Position};
 use hongbao_engine::partition::Partition;
 use hongbao_engine::records::{Envelope, Frame, RecordBuf};
 use hongbao_processors::intake::AWARDS;
@@ -42,10 +42,11 @@ impl Clients {
         self.waiting.push_back(delivery);
     }
 
-    /// Whether everything is acknowledged.
+    /// Whether everything is acknowledged, but for partitions that take nothing any more.
     #[must_use]
-    pub fn is_done(&self) -> bool {
-        self.waiting.is_empty() && self.unacknowledged.is_empty()
+    pub fn is_done(&self, is_lost: impl Fn(u16) -> bool) -> bool {
+        let unacknowledged = self.unacknowledged.iter().map(|(_, delivery)| delivery);
+        self.waiting.iter().chain(unacknowledged).all(|delivery| is_lost(delivery.partition))
     }
 
     /// Where it stands, for people.
@@ -68,11 +69,6 @@ impl Clients {
             Ok(appended) => {
                 let sent = self.waiting.drain(..same).map(|delivery| (appended.position, delivery));
                 self.unacknowledged.extend(sent);
-                true
-            }
-            Err(LogError::Corrupt { .. }) => {
-                // Nobody takes it: the client gives up.
-                self.waiting.drain(..same);
                 true
             }
             Err(_) => {

@@ -8,6 +8,7 @@ use crate::options::{Keys, PartnerOptions};
 use crate::random::Random;
 
 use super::Breach;
+use super::port::NAMESPACE;
 use super::wire::{Body, Item, Said};
 
 /// What goes wrong with one request.
@@ -46,8 +47,10 @@ pub enum RequestFault {
     Nonsense,
     /// The answer takes so many milliseconds more.
     Slow(u64),
-    /// 409: the same request is still worked on; it was done.
+    /// 409: another request with the key is still worked on; nothing was done.
     Conflict,
+    /// Every item that is not known is rejected for now.
+    RejectItems,
 }
 
 /// One order as the service knows it.
@@ -242,6 +245,9 @@ impl Partner {
         let mut breach = |invariant, what: String| {
             self.breaches.push(Breach { invariant, order_no: item.order_no.clone(), what });
         };
+        if item.key != format!("{NAMESPACE}/{}", item.order_no) {
+            breach("I13", format!("sent with the key {}", item.key));
+        }
         if entry.body.is_empty() {
             entry.body.clone_from(&item.body);
         } else if entry.body != item.body {
@@ -327,9 +333,14 @@ impl Partner {
                 self.grant(items, is_single, now_ms, all);
                 Some((200, None, Some(b"{\"ok\":tru".to_vec())))
             }
-            RequestFault::Conflict => {
-                self.grant(items, is_single, now_ms, all);
-                empty(409, None)
+            RequestFault::Conflict => empty(409, None),
+            RequestFault::RejectItems => {
+                let said = items.iter().map(|item| match self.remembers(&item.key, now_ms) {
+                    true => Said::of(item, "duplicate"),
+                    false => Said::of(item, "rejected"),
+                });
+                let said = said.collect();
+                Some(self.answer(said, is_single))
             }
             RequestFault::TooLarge | RequestFault::Slow(_) => Some(self.grant(items, is_single, now_ms, all)),
         }
@@ -479,6 +490,7 @@ impl RequestFault {
             Self::Nonsense => "nonsense",
             Self::Slow(_) => "slow",
             Self::Conflict => "conflict",
+            Self::RejectItems => "reject_items",
         }
     }
 }

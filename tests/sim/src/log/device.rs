@@ -160,9 +160,13 @@ impl Device {
         self.is_failed = false;
         let Some(random) = broker else { return self.unsynced.clear() };
         let arrive = *random.pick(&[0, 300, 700, 1_000]);
+        let mut is_lane_cut = false;
         let mut at_ms = now_ms;
         for group in self.unsynced.drain(..).filter_map(|unsynced| unsynced.group) {
-            if !random.chance(arrive) {
+            // Lanes are read without holding anything aside: their records arrive without gaps.
+            let has_orders = group.frames.iter().any(|frame| frame.topic.starts_with("orders."));
+            if (has_orders && is_lane_cut) || !random.chance(arrive) {
+                is_lane_cut |= has_orders;
                 continue;
             }
             at_ms += random.magnitude(1, LATE_MAX_MS).cast_signed();

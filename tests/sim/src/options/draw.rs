@@ -102,7 +102,7 @@ fn downstream(random: &mut Random) -> DownstreamOptions {
     let can_query = random.chance(600);
     let caches_failures = keys == Keys::Lasts(day_ms) && random.chance(500);
     // Such a failure is repeated as long as the key lives, which must end before the deadline.
-    let keys = if caches_failures && !can_query { Keys::Lasts(300_000) } else { keys };
+    let keys = if caches_failures { Keys::Lasts(300_000) } else { keys };
     DownstreamOptions::Partner(PartnerOptions {
         keys,
         caches_failures,

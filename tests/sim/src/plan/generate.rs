@@ -225,7 +225,7 @@ impl Faults<'_> {
         let late_max_ms = partner.late_max_ms().max(1);
         let late = |random: &mut Random| random.magnitude(1, late_max_ms);
         let retry_ms = |random: &mut Random| random.chance(500).then(|| random.below(3));
-        for kind in 0..16_u8 {
+        for kind in 0..17_u8 {
             for _ in 0..self.count(12) {
                 let random = &mut self.random;
                 let fault = match kind {
@@ -244,6 +244,7 @@ impl Faults<'_> {
                     12 => RequestFault::Nonsense,
                     13 => RequestFault::Slow(random.magnitude(1, 3_000)),
                     14 => RequestFault::Conflict,
+                    15 => RequestFault::RejectItems,
                     _ if random.chance(700) => RequestFault::TooLarge,
                     _ => RequestFault::Unauthorized,
                 };

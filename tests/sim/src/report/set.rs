@@ -18,7 +18,7 @@ use crate::world::run;
 pub const STRONG_SEEDS: u64 = 2_000;
 
 /// What a set must have met, or its generator is too weak.
-pub const EXPECTED: [&str; 58] = [
+pub const EXPECTED: [&str; 59] = [
     "award", "poison", "settings", "replay", "crash", "stop", "clock_jump", "clock_freeze", "log_full",
     "sync_fails", "sync_stalls", "log_damaged", "log_lost", "store_full", "store_old", "store_foreign",
     "store_damaged", "requests", "outage", "audit.at_crash", "crash.while_opening", "loss.detectable",
@@ -27,7 +27,7 @@ pub const EXPECTED: [&str; 58] = [
     "request.fail_before", "request.fail_after", "request.lose_request", "request.lose_answer",
     "request.late", "request.throttle", "request.unavailable", "request.refuse", "request.unauthorized",
     "request.too_large", "request.partial", "request.throttle_items", "request.pending_items",
-    "request.cut_answer", "request.nonsense", "request.slow", "request.conflict", "request.outage",
+    "request.cut_answer", "request.nonsense", "request.slow", "request.conflict", "request.reject_items", "request.outage",
     "request.credited", "request.rejected", "request.pending", "request.absent", "replay.records",
     "clock.deceived", "log.late", "partition.halted",
 ];

@@ -29,7 +29,7 @@ impl World<'_, '_> {
 
     /// Whether nothing is left to do, but for what is doomed.
     pub(super) fn is_done(&mut self) -> bool {
-        if !self.clients.is_done() || !self.deferred.is_empty() || self.estate.log.has_late() {
+        if !self.clients.is_done(|partition| self.is_log_lost(partition)) || !self.deferred.is_empty() || self.estate.log.has_late() {
             self.delivered = None;
             return false;
         }

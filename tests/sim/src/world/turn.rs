@@ -6,7 +6,7 @@ use std::sync::Arc;
 use hongbao_engine::clock::Clock;
 use hongbao_engine::commit::Committer;
 use hongbao_engine::log::{Log, LogError};
-use hongbao_sinks::dispatch::{LaneState, Step};
+use hongbao_sinks::dispatch::Step;
 
 use crate::downstreams::port::Sender;
 use crate::fuse::Ran;
@@ -238,14 +238,18 @@ impl World<'_, '_> {
             }
         }
         let is_down = process.failed.clone().or_else(|| self.ledger_halted());
+        let is_doomed = |partition: &u16| self.doomed.contains_key(partition);
         let lanes = process.lanes.lanes();
-        let lane = lanes.iter().find(|lane| lane.state == LaneState::Halted).map(|lane| lane.detail.clone());
+        let lane = lanes.iter().find(|lane| lane.halted.iter().any(|partition| !is_doomed(partition)));
+        let lane = lane.map(|lane| format!("lane {}: {}", lane.lane, lane.detail));
         for (_, name, _) in &reasons {
             self.halted_ever.insert(name.clone());
         }
-        let unexplained = reasons.into_iter().find(|(partition, ..)| !self.doomed.contains_key(partition));
+        let unexplained = reasons.into_iter().find(|(partition, ..)| !is_doomed(partition));
         let reason = is_down.or(unexplained.map(|(_, name, reason)| format!("{name}: {reason}")));
-        let lane = lane.filter(|_| self.doomed.is_empty());
+        // Where every partition is lost the dispatcher has nothing left to do.
+        let is_all_lost = (0..self.plan.options.partitions).all(|at| self.is_log_lost(at));
+        let reason = reason.filter(|_| !is_all_lost);
         let Some(reason) = reason.or(lane) else { return Ok(()) };
         self.note("operator", [0, 0], || format!("starts again: {reason}"));
         self.stats.sometimes("operator.restart", 1);
