@@ -23,7 +23,6 @@ use hongbao_schemas::journal::{
     SettingsChanged, Ticked,
 };
 
-
 /// Act ids `a` and `a_1` are of this partition of two.
 const HOME: Partition = Partition(0);
 const START_MS: i64 = 1_800_000_000_000;

@@ -82,13 +82,7 @@ impl Check<'_> {
         Ok(totals)
     }
 
-    fn same<T: PartialEq + std::fmt::Debug>(
-        &self,
-        what: &str,
-        found: &T,
-        expected: &T,
-        report: &mut Report,
-    ) {
+    fn same<T: PartialEq + std::fmt::Debug>(&self, what: &str, found: &T, expected: &T, report: &mut Report) {
         if found != expected {
             let partition = self.partition;
             report

@@ -75,7 +75,8 @@ pub fn rebuild(
         }
         let before = applied.offset;
         let last = batch.frame_count().checked_sub(1).and_then(|last| batch.get(last));
-        let last = last.and_then(|frame| frame.get(frame.len().checked_sub(1)?)).ok_or(RebuildError::Short)?;
+        let last =
+            last.and_then(|frame| frame.get(frame.len().checked_sub(1)?)).ok_or(RebuildError::Short)?;
         applied = Applied { offset: end.min(to), last_record_crc: crc(last) };
         marks.select(&batch, Duration::ZERO)?;
         views.apply(&marks.selected(&batch), &mut Outputs::new())?;

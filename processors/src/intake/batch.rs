@@ -122,7 +122,9 @@ impl Reader {
         }
         let seat = match OrderNo::parse(award.order_no) {
             Err(_) => Err(Refusal::MalformedOrderNo),
-            Ok(order_no) if order_no.act_id() != award.act_id && !mutant!(M25) => Err(Refusal::OrderNoActIdMismatch),
+            Ok(order_no) if order_no.act_id() != award.act_id && !mutant!(M25) => {
+                Err(Refusal::OrderNoActIdMismatch)
+            }
             Ok(order_no) if order_no.scene_id() != award.scene_id => Err(Refusal::OrderNoSceneMismatch),
             Ok(order_no) => Ok(keys.add(&order_no)),
         };

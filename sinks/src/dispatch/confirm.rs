@@ -2,8 +2,8 @@
 //!
 //! An error of the log stops the partition that it is about, and no other (I26).
 
-use hongbao_engine::mutant;
 use hongbao_engine::log::{LogError, Position};
+use hongbao_engine::mutant;
 use hongbao_engine::records::Frame;
 
 use super::Dispatcher;

@@ -64,7 +64,11 @@ fn item<'a>(order: &Order<'a>, key: &'a str) -> ItemJson<'a> {
         reward_type: order.reward_type,
         reward_id: order.reward_id,
         asset: order.asset,
-        amount_minor: if mutant!(M55) { 1 + hongbao_engine::stray().cast_signed() } else { order.amount_minor },
+        amount_minor: if mutant!(M55) {
+            1 + hongbao_engine::stray().cast_signed()
+        } else {
+            order.amount_minor
+        },
     }
 }
 

@@ -151,7 +151,8 @@ fn shrink_seed(arguments: &Arguments) -> Result<bool, String> {
     };
     let smallest = shrink(&plan, &violation.invariant, Effort::default());
     println!("{}", story(&smallest));
-    let kept = regressions::Regression { invariant: violation.invariant, note: violation.what, plan: smallest };
+    let kept =
+        regressions::Regression { invariant: violation.invariant, note: violation.what, plan: smallest };
     let text = serde_json::to_string(&kept).unwrap_or_default();
     match arguments.value("--out") {
         Some(path) => std::fs::write(path, text).map_err(|error| format!("{path}: {error}"))?,

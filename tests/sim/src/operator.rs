@@ -33,7 +33,8 @@ pub fn settings(number: u64, cash_max_minor: i64, has_films: bool) -> Settings {
         let Ok(asset) = Asset::parse(assets[index]) else { continue };
         let max_minor = if index == 0 { cash_max_minor } else { 5 };
         reward_types.insert((*lane).to_owned(), RewardType { asset, max_minor, lane: (*lane).to_owned() });
-        let scene = Scene { reward_type: (*lane).to_owned(), text: (*lane).to_owned(), reconcile: index != 1 };
+        let scene =
+            Scene { reward_type: (*lane).to_owned(), text: (*lane).to_owned(), reconcile: index != 1 };
         if index != 1 || has_films {
             scenes.insert(scene_id(index as u8).to_owned(), scene);
         }
@@ -68,7 +69,12 @@ pub fn tick(log: &dyn Log, clock: &dyn Clock, partition: u16) -> Result<(), LogE
 ///
 /// # Errors
 /// [`LogError`].
-pub fn publish(log: &dyn Log, clock: &dyn Clock, partition: u16, settings: &Settings) -> Result<(), LogError> {
+pub fn publish(
+    log: &dyn Log,
+    clock: &dyn Clock,
+    partition: u16,
+    settings: &Settings,
+) -> Result<(), LogError> {
     let body = settings.to_json().unwrap_or_default();
     let number = settings.number.cast_signed();
     let key = control_key();

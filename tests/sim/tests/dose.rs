@@ -1,6 +1,5 @@
 //! The dose of the simulator that runs with the tests: a few hundred seeds, all plans that once
 //! broke something, and the same hashes from two processes.
-#![expect(clippy::unwrap_used, reason = "test code")]
 
 use std::process::Command;
 use std::time::Duration;

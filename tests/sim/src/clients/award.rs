@@ -27,7 +27,8 @@ pub fn scene_id(scene: u8) -> &'static str {
 pub fn delivery(op: &AwardOp, partitions: u16) -> Delivery {
     let (scene, reward_type) = SCENES[usize::from(op.scene) % SCENES.len()];
     let act_id = format!("u{}", op.person);
-    let owner = if op.twist == Twist::ForeignOrderNo { format!("u{}", op.person + 1) } else { act_id.clone() };
+    let owner =
+        if op.twist == Twist::ForeignOrderNo { format!("u{}", op.person + 1) } else { act_id.clone() };
     let order_no = match op.twist {
         Twist::MalformedOrderNo => format!("{owner}_{scene}_{}", op.rain),
         _ => format!("{owner}_{scene}_{}_a_0", op.rain),
@@ -64,8 +65,15 @@ pub fn poison(kind: Poison, partition: u16, key: &ControlKey) -> Delivery {
         Poison::Empty => Vec::new(),
         Poison::Noise => (0..40).map(|at| (at * 37 + 11) as u8).collect(),
         Poison::CutAward => {
-            let op =
-                AwardOp { person: 1, scene: 0, rain: 0, amount_minor: 1, reward: 0, app: 0, twist: Twist::None };
+            let op = AwardOp {
+                person: 1,
+                scene: 0,
+                rain: 0,
+                amount_minor: 1,
+                reward: 0,
+                app: 0,
+                twist: Twist::None,
+            };
             let mut record = delivery(&op, 1).record;
             record.truncate(30);
             record
@@ -76,7 +84,9 @@ pub fn poison(kind: Poison, partition: u16, key: &ControlKey) -> Delivery {
         Poison::ForeignTick => {
             sealed(Control::seal(ControlKind::Tick, partition + 1, 1_000_000, START_MS, &[], key))
         }
-        Poison::OldTick => sealed(Control::seal(ControlKind::Tick, partition, 0, START_MS + 1_000_000_000, &[], key)),
+        Poison::OldTick => {
+            sealed(Control::seal(ControlKind::Tick, partition, 0, START_MS + 1_000_000_000, &[], key))
+        }
     };
     Delivery { partition, record, order_no: None }
 }

@@ -54,7 +54,11 @@ impl Clients {
     pub fn describe(&self) -> String {
         let Self { waiting, unacknowledged, .. } = self;
         let first = unacknowledged.front().map(|(position, delivery)| (*position, delivery.partition));
-        format!("{} wait, {} are not acknowledged, the first at {first:?}", waiting.len(), unacknowledged.len())
+        format!(
+            "{} wait, {} are not acknowledged, the first at {first:?}",
+            waiting.len(),
+            unacknowledged.len()
+        )
     }
 
     /// Appends what waits for one partition, as far as there is room; whether anything was.

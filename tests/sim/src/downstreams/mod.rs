@@ -5,8 +5,8 @@
 pub mod ledger;
 pub mod partner;
 pub mod port;
-mod wire;
 pub mod watched;
+mod wire;
 
 use hongbao_sinks::batch::Batch;
 

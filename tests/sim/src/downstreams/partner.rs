@@ -283,7 +283,9 @@ impl Partner {
         is_single: bool,
         now_ms: i64,
     ) -> Option<(u16, Option<String>, Option<Vec<u8>>)> {
-        let empty = |status, retry: Option<u64>| Some((status, retry.map(|after| after.to_string()), Some(Vec::new())));
+        let empty = |status, retry: Option<u64>| {
+            Some((status, retry.map(|after| after.to_string()), Some(Vec::new())))
+        };
         let all = |_: usize| (true, true);
         match fault {
             RequestFault::FailBefore => {
@@ -308,7 +310,9 @@ impl Partner {
             RequestFault::Unavailable(retry) => empty(503, retry),
             RequestFault::Unauthorized => empty(401, None),
             RequestFault::TooLarge if items.len() > 1 => empty(413, None),
-            RequestFault::Partial => Some(self.grant(items, is_single, now_ms, |at| (at % 2 == 0, at % 3 == 0))),
+            RequestFault::Partial => {
+                Some(self.grant(items, is_single, now_ms, |at| (at % 2 == 0, at % 3 == 0)))
+            }
             RequestFault::ThrottleItems => {
                 let said = items.iter().enumerate().map(|(at, item)| match at % 2 {
                     0 => Said::throttled(item, 20),

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use hongbao_engine::log::Log;
 use hongbao_engine::partition::Partition;
+use hongbao_schemas::order::Order;
 use hongbao_sinks::batch::Batch;
 use hongbao_sinks::downstream::{
     Capabilities, Completed, Completion, Downstream, Outcome, Outcomes, Ticket, Told,
 };
-use hongbao_schemas::order::Order;
 use parking_lot::Mutex;
 
 use crate::clock::SimClock;
@@ -93,7 +93,10 @@ impl<D: Downstream> Downstream for Watched<D> {
         let partition = batch.partition();
         let journal_end = self.parts.log.range(partition, JOURNAL).map_or(0, |(_, end)| end);
         if batch.len() > self.capabilities.max_items as usize {
-            self.breach("I29", format!("a batch of {}, {} allowed", batch.len(), self.capabilities.max_items));
+            self.breach(
+                "I29",
+                format!("a batch of {}, {} allowed", batch.len(), self.capabilities.max_items),
+            );
         }
         let downstream = self.parts.index;
         self.note("send", partition, &batch);
@@ -143,7 +146,12 @@ impl<D> Watched<D> {
         self.parts.trace.note(at_ms, kind, [index, first], || {
             let orders = batch.records().filter_map(|record| Order::decode(record).ok());
             let orders: Vec<String> = orders.map(|order| order.order_no.to_owned()).collect();
-            format!("{index}: lane {} of {partition}, {:?}: {}", batch.lane(), batch.ranges(), orders.join(" "))
+            format!(
+                "{index}: lane {} of {partition}, {:?}: {}",
+                batch.lane(),
+                batch.ranges(),
+                orders.join(" ")
+            )
         });
     }
 }

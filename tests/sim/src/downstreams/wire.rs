@@ -78,7 +78,11 @@ impl Body {
     /// The body of an answer.
     pub fn answer(said: &[Said], is_single: bool) -> Vec<u8> {
         let items: Vec<String> = said.iter().map(one).collect();
-        if is_single { items.concat().into_bytes() } else { format!("{{\"items\":[{}]}}", items.join(",")).into_bytes() }
+        if is_single {
+            items.concat().into_bytes()
+        } else {
+            format!("{{\"items\":[{}]}}", items.join(",")).into_bytes()
+        }
     }
 }
 

@@ -185,7 +185,7 @@ impl SimLog {
             None => Err(LogError::Invalid(format!("there is no partition {partition}"))),
             Some((true, ..)) => Err(LogError::Failed("sync failed".to_owned())),
             Some((_, true, _)) => Err(self.damaged(partition)),
-            Some((.., until_ms)) if now_ms < until_ms => Err(LogError::Full(format!("{}", self.name))),
+            Some((.., until_ms)) if now_ms < until_ms => Err(LogError::Full(self.name.to_owned())),
             Some(_) => Ok(()),
         }
     }
@@ -230,7 +230,8 @@ impl Log for SimLog {
             let device = &mut state.devices[usize::from(partition.0)];
             device.append(now_ms + after_ms.cast_signed(), group, &appended.first_offsets, keeps);
         }
-        let crcs = group.iter().fold(0, |sum, frame| crate::trace::mix(sum, u64::from(crc(frame.records.bytes()))));
+        let crcs =
+            group.iter().fold(0, |sum, frame| crate::trace::mix(sum, u64::from(crc(frame.records.bytes()))));
         self.trace.note(now_ms, "append", [u64::from(partition.0), crcs], || {
             let frames: Vec<String> = group.iter().map(describe).collect();
             format!("{}/{partition}: {}", self.name, frames.join(", "))

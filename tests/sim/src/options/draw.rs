@@ -79,7 +79,11 @@ fn dispatch(random: &mut Random) -> DispatchOptions {
 fn lane_of(random: &mut Random, lane: usize, downstreams: usize) -> LaneOptions {
     let limited = random.chance(500);
     LaneOptions {
-        downstream: if random.chance(500) { lane % downstreams } else { random.below(downstreams as u64) as usize },
+        downstream: if random.chance(500) {
+            lane % downstreams
+        } else {
+            random.below(downstreams as u64) as usize
+        },
         rate: limited.then(|| random.magnitude(5, 2_000)),
         query_rate: random.chance(300).then(|| random.magnitude(5, 500)),
     }

@@ -63,6 +63,9 @@ pub struct Counts {
     pub effects: u64,
 }
 
+/// How often an order took effect in a downstream.
+type Times<'a> = Box<dyn Fn(&Order) -> u64 + 'a>;
+
 impl Scope<'_> {
     /// Looks at all partitions.
     ///
@@ -169,7 +172,8 @@ impl Scope<'_> {
         counts: &mut Counts,
     ) -> Result<(), AuditError> {
         let mut ledgers = Vec::new();
-        let books: Vec<(usize, Undisturbed)> = self.books().map(|(index, book)| (index, book.undisturbed())).collect();
+        let books: Vec<(usize, Undisturbed)> =
+            self.books().map(|(index, book)| (index, book.undisturbed())).collect();
         for (index, book) in &books {
             let Some(Place::Ledger { stores, .. }) = self.estate.places.get(*index) else { continue };
             let name = format!("d{index}");
@@ -183,9 +187,10 @@ impl Scope<'_> {
             ledger.finish(journal, report);
             ledgers.push((*index, ledger));
         }
-        let lanes: Vec<Vec<String>> = (0..self.estate.places.len()).map(|index| self.lanes_of(index)).collect();
+        let lanes: Vec<Vec<String>> =
+            (0..self.estate.places.len()).map(|index| self.lanes_of(index)).collect();
         let names: Vec<String> = (0..self.estate.places.len()).map(|index| format!("d{index}")).collect();
-        let times: Vec<Box<dyn Fn(&Order) -> u64 + '_>> =
+        let times: Vec<Times<'_>> =
             (0..self.estate.places.len()).map(|index| self.times(index, &ledgers)).collect();
         let evidence = names.iter().zip(&lanes).zip(&times).map(|((name, lanes), times)| Evidence {
             name,
@@ -204,11 +209,7 @@ impl Scope<'_> {
         })
     }
 
-    fn times<'b>(
-        &'b self,
-        index: usize,
-        ledgers: &'b [(usize, LedgerAudit<'_>)],
-    ) -> Box<dyn Fn(&Order) -> u64 + 'b> {
+    fn times<'b>(&'b self, index: usize, ledgers: &'b [(usize, LedgerAudit<'_>)]) -> Times<'b> {
         match &self.estate.places[index] {
             Place::Partner(partner) => Box::new(move |order: &Order| {
                 partner.lock().times(&format!("{NAMESPACE}/{}", order.order_no))
@@ -236,7 +237,10 @@ impl Scope<'_> {
             }
             if !order.is_ended() && !self.doomed.contains_key(&partition) {
                 let (order_no, state) = (&order.order_no, order.state().as_str());
-                report.find(hongbao_audit::Invariant::I11, format_args!("order {order_no} is {state} at the end"));
+                report.find(
+                    hongbao_audit::Invariant::I11,
+                    format_args!("order {order_no} is {state} at the end"),
+                );
             }
         }
         if self.doomed.contains_key(&partition) {

@@ -125,7 +125,10 @@ impl<'l> Oracles<'l> {
         let orders = self.journals[usize::from(partition)].journal.orders_of_lane(lane);
         for (seq, record) in sent.batch.orders() {
             let Some(order) = orders.get(seq as usize - 1) else {
-                return Err(Violation::new("I9", format!("{lane} {seq} of {partition} was sent and never accepted")));
+                return Err(Violation::new(
+                    "I9",
+                    format!("{lane} {seq} of {partition} was sent and never accepted"),
+                ));
             };
             let breach = |invariant: &str, what: &str| {
                 Err(Violation {
@@ -160,7 +163,10 @@ impl<'l> Oracles<'l> {
             let count: u64 = sends.iter().map(|(_, count)| count).sum();
             if count > rate {
                 let name = LANES.get(place).unwrap_or(&"pool");
-                return Err(Violation::new("I21", format!("{count} sends of {name} within a second, {rate} allowed")));
+                return Err(Violation::new(
+                    "I21",
+                    format!("{count} sends of {name} within a second, {rate} allowed"),
+                ));
             }
         }
         Ok(())

@@ -17,7 +17,8 @@ pub fn generate(seed: u64) -> Plan {
     let duration_ms = Random::of(seed, "duration").magnitude(1_000, 40_000).cast_signed();
     let mut steps = Vec::new();
     awards(seed, &options, duration_ms, &mut steps);
-    let mut faults = Faults { random: Random::of(seed, "faults"), options: &options, duration_ms, steps: &mut steps };
+    let mut faults =
+        Faults { random: Random::of(seed, "faults"), options: &options, duration_ms, steps: &mut steps };
     faults.process();
     faults.clock();
     faults.log();
@@ -66,8 +67,14 @@ fn awards(seed: u64, options: &Options, duration_ms: i64, steps: &mut Vec<Step>)
         made.push(award);
     }
     if random.chance(500) {
-        let kinds =
-            [Poison::Empty, Poison::Noise, Poison::CutAward, Poison::ForgedSettings, Poison::ForeignTick, Poison::OldTick];
+        let kinds = [
+            Poison::Empty,
+            Poison::Noise,
+            Poison::CutAward,
+            Poison::ForgedSettings,
+            Poison::ForeignTick,
+            Poison::OldTick,
+        ];
         for _ in 0..random.magnitude(1, 30) {
             let at_ms = random.below(duration_ms.cast_unsigned()).cast_signed();
             let partition = random.below(u64::from(options.partitions)) as u16;
@@ -190,7 +197,11 @@ impl Faults<'_> {
 
     /// 0 is the main log, others are ledgers' books.
     fn log_index(&mut self) -> usize {
-        if self.random.chance(800) { 0 } else { 1 + self.random.below(self.options.downstreams.len() as u64) as usize }
+        if self.random.chance(800) {
+            0
+        } else {
+            1 + self.random.below(self.options.downstreams.len() as u64) as usize
+        }
     }
 
     fn stores(&mut self) {

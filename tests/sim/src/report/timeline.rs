@@ -20,10 +20,16 @@ pub fn story(plan: &Plan) -> String {
     let Violation { invariant, what, order_no } = violation;
     // Writing to a string does not fail.
     let _ok = writeln!(text, "{invariant}: {what}");
-    let _ok = writeln!(text, "seed {}, {} steps, {} events", plan.options.seed, plan.steps.len(), played.events);
+    let _ok =
+        writeln!(text, "seed {}, {} steps, {} events", plan.options.seed, plan.steps.len(), played.events);
     let _ok = writeln!(text, "options: {}", serde_json::to_string(&plan.options).unwrap_or_default());
     for step in &plan.steps {
-        let _ok = writeln!(text, "  step {:>7} ms  {}", step.at_ms, serde_json::to_string(&step.op).unwrap_or_default());
+        let _ok = writeln!(
+            text,
+            "  step {:>7} ms  {}",
+            step.at_ms,
+            serde_json::to_string(&step.op).unwrap_or_default()
+        );
     }
     let lines = played.trace.lines();
     let kept = choose(&lines, order_no.as_deref());
@@ -44,9 +50,13 @@ fn choose<'a>(lines: &'a [Line], order_no: Option<&str>) -> Vec<&'a Line> {
         return lines.iter().collect();
     }
     let is_of_order = |line: &Line| order_no.is_some_and(|order_no| line.text.contains(order_no));
-    let is_turn = |line: &Line| ["start", "end", "operator", "op", "heal", "log.cut"].contains(&line.text.split(' ').next().unwrap_or_default());
+    let is_turn = |line: &Line| {
+        ["start", "end", "operator", "op", "heal", "log.cut"]
+            .contains(&line.text.split(' ').next().unwrap_or_default())
+    };
     let tail = lines.len() - 40;
-    let chosen = lines.iter().enumerate().filter(|(at, line)| *at >= tail || is_of_order(line) || is_turn(line));
+    let chosen =
+        lines.iter().enumerate().filter(|(at, line)| *at >= tail || is_of_order(line) || is_turn(line));
     let chosen: Vec<&Line> = chosen.map(|(_, line)| line).collect();
     let surplus = chosen.len().saturating_sub(LINES_MAX);
     chosen.into_iter().skip(surplus).collect()

@@ -34,7 +34,10 @@ impl World<'_, '_> {
 
     /// Whether nothing is left to do, but for what is doomed.
     pub(super) fn is_done(&mut self) -> bool {
-        if !self.clients.is_done(|partition| self.is_log_lost(partition)) || !self.deferred.is_empty() || self.estate.log.has_late() {
+        if !self.clients.is_done(|partition| self.is_log_lost(partition))
+            || !self.deferred.is_empty()
+            || self.estate.log.has_late()
+        {
             self.delivered = None;
             return false;
         }
@@ -62,7 +65,10 @@ impl World<'_, '_> {
             let lanes = process.lanes.lanes();
             let told = lanes.iter().map(|lane| {
                 let (state, detail) = (lane.state.as_str(), &lane.detail);
-                format!("{} {state} {detail} ready {} waiting {} held {}", lane.lane, lane.ready, lane.waiting, lane.held)
+                format!(
+                    "{} {state} {detail} ready {} waiting {} held {}",
+                    lane.lane, lane.ready, lane.waiting, lane.held
+                )
             });
             told.collect::<Vec<_>>().join("; ")
         });
@@ -96,7 +102,8 @@ impl World<'_, '_> {
                 return Ok(());
             }
             let drained = self.within(|process| {
-                process.failed.is_some() || !matches!(process.dispatcher.step(), Ok(Step::Worked(_) | Step::Idle { .. }))
+                process.failed.is_some()
+                    || !matches!(process.dispatcher.step(), Ok(Step::Worked(_) | Step::Idle { .. }))
             })?;
             self.observe()?;
             self.estate.pass_time();
@@ -151,7 +158,9 @@ impl World<'_, '_> {
     fn expect_halts(&self) -> Result<(), Violation> {
         for (partition, doom) in &self.doomed {
             let names = match doom {
-                Doom::Log { must_halt: true } => vec![format!("intake/{partition}"), format!("views/{partition}")],
+                Doom::Log { must_halt: true } => {
+                    vec![format!("intake/{partition}"), format!("views/{partition}")]
+                }
                 Doom::Store { is_intake: true, must_halt: true } => vec![format!("intake/{partition}")],
                 Doom::Store { is_intake: false, must_halt: true } => vec![format!("views/{partition}")],
                 Doom::Log { .. } | Doom::Store { .. } => continue,

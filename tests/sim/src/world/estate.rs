@@ -78,9 +78,11 @@ impl Estate {
             (0..partitions).map(store).collect()
         };
         let place = |(index, downstream): (usize, &DownstreamOptions)| match downstream {
-            DownstreamOptions::Ledger { .. } => {
-                Place::Ledger { book: log("book", LogProfile::Segments), stores: stores("ledger"), halted: Halted::default() }
-            }
+            DownstreamOptions::Ledger { .. } => Place::Ledger {
+                book: log("book", LogProfile::Segments),
+                stores: stores("ledger"),
+                halted: Halted::default(),
+            },
             DownstreamOptions::Partner(partner) => {
                 Place::Partner(Arc::new(Mutex::new(Partner::new(*partner, options.seed, index))))
             }

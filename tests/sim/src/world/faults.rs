@@ -156,8 +156,8 @@ impl World<'_, '_> {
                 let applied = store.rows().applied().map_or(0, |applied| applied.offset);
                 end_of(topic).is_some_and(|end| applied > end)
             };
-            let must_halt = is_ahead(&self.estate.intakes[index], AWARDS)
-                || is_ahead(&self.estate.views[index], JOURNAL);
+            let must_halt =
+                is_ahead(&self.estate.intakes[index], AWARDS) || is_ahead(&self.estate.views[index], JOURNAL);
             let name = if must_halt { "loss.detectable" } else { "loss.undetectable" };
             self.stats.sometimes(name, 1);
             self.doomed.insert(partition, Doom::Log { must_halt });
@@ -184,7 +184,9 @@ impl World<'_, '_> {
             let Some(op) = self.deferred.pop_front() else { break };
             match op {
                 Op::Settings { cash_max_minor, has_films } => self.change(cash_max_minor, has_films)?,
-                Op::Replay { partition, from_permille, count } => self.replay(partition, from_permille, count)?,
+                Op::Replay { partition, from_permille, count } => {
+                    self.replay(partition, from_permille, count)?
+                }
                 Op::Stop { down_ms } => self.stop(down_ms)?,
                 _ => {}
             }

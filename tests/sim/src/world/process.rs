@@ -121,9 +121,8 @@ impl Process {
         let tasks = views.iter().map(Fold::status).collect();
         let view = Arc::new(WorldView { reader: Arc::clone(&reader), tasks });
         let mut committers = vec![committer];
-        let downstreams = (0..estate.places.len()).map(|index| {
-            (format!("d{index}"), downstream(estate, options, index, &sender, &mut committers))
-        });
+        let downstreams = (0..estate.places.len())
+            .map(|index| (format!("d{index}"), downstream(estate, options, index, &sender, &mut committers)));
         let downstreams = downstreams.collect();
         let ports = Ports { log, clock: estate.clock.clone(), view, downstreams };
         let (dispatcher, failed) = match Dispatcher::open(spec(options, writer), ports) {
@@ -232,7 +231,10 @@ fn downstream(
         watch: estate.watch.clone(),
     };
     match (&estate.places[index], &options.downstreams[index]) {
-        (Place::Ledger { book, stores, halted }, DownstreamOptions::Ledger { commit_postings, window_keys }) => {
+        (
+            Place::Ledger { book, stores, halted },
+            DownstreamOptions::Ledger { commit_postings, window_keys },
+        ) => {
             let committer = Arc::new(Committer::manual(book.clone(), COMMITS_MAX));
             committers.push(Arc::clone(&committer));
             let spec = LedgerSpec {
@@ -249,9 +251,10 @@ fn downstream(
                 }
             }
         }
-        (Place::Partner(partner), _) => {
-            Box::new(Watched::new(PartnerPort::new(partner.clone(), estate.clock.clone(), sender.clone()), parts))
-        }
+        (Place::Partner(partner), _) => Box::new(Watched::new(
+            PartnerPort::new(partner.clone(), estate.clock.clone(), sender.clone()),
+            parts,
+        )),
         (Place::Ledger { .. }, DownstreamOptions::Partner(_)) => Box::new(super::estate::Closed),
     }
 }
