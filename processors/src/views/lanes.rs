@@ -91,13 +91,13 @@ pub(super) fn after(
             earlier: Earlier::Unknown(reason),
             ..attempt.unwrap_or(fresh)
         }),
-        (CreditStage::Deferred, Some(Attempt { in_flight: true, earlier: Earlier::Settled, .. })) => {
-            return Ok(None);
-        }
-        (CreditStage::Deferred, Some(running)) if running.in_flight => {
+        (CreditStage::Deferred | CreditStage::Withdrawn, Some(running)) if running.in_flight => {
+            if running.earlier == Earlier::Settled {
+                return Ok(None);
+            }
             Standing::Sent(Attempt { in_flight: false, ..running })
         }
-        (CreditStage::Deferred, _) => return Err(Contradiction),
+        (CreditStage::Deferred | CreditStage::Withdrawn, _) => return Err(Contradiction),
     };
     Ok(Some(next))
 }
@@ -187,7 +187,9 @@ impl Lane {
         let count = piece.count();
         let counts = &mut self.counts;
         match stage {
+            // The intent is all that is known of a send; what turns out not to have left is taken back.
             CreditStage::Started => counts.sent += count,
+            CreditStage::Withdrawn => counts.sent -= count,
             CreditStage::Credited => counts.credited += count,
             CreditStage::Refused => counts.refused += count,
             CreditStage::Reported => counts.reported += count,
