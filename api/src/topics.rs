@@ -1,10 +1,9 @@
 //! `GET /v1/topics/{topic}/records`: a page of decoded records, for `hongbao tap`.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use hongbao_engine::log::{Log, LogError};
 use hongbao_engine::partition::Partition;
@@ -14,9 +13,9 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::params::{Params, Segment};
 use crate::problem::Problem;
 use crate::routes::ApiState;
-use crate::segment::Segment;
 
 const LIMIT_DEFAULT: usize = 1000;
 const LIMIT_MAX: usize = 10_000;
@@ -78,7 +77,7 @@ impl Place {
 pub async fn records(
     State(state): State<Arc<ApiState>>,
     Segment(topic): Segment,
-    Query(params): Query<BTreeMap<String, String>>,
+    Params(params): Params,
 ) -> Result<Json<RecordsView>, Problem> {
     let partitions = state.log.partitions();
     known(&state, &topic)?;
