@@ -16,6 +16,8 @@ mod queries;
 pub mod reads;
 mod routes;
 mod server;
+#[cfg(test)]
+mod tests;
 mod topics;
 
 pub use auth::{Role, TokenError, Tokens};

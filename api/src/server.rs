@@ -94,6 +94,12 @@ impl Server {
         Ok(Self { state: Arc::new(state) })
     }
 
+    /// All routes, for tests that need no connection.
+    #[cfg(test)]
+    pub(crate) fn routes(&self) -> axum::Router {
+        router(Arc::clone(&self.state))
+    }
+
     /// Serves until `stop` turns true, then finishes open requests for a while.
     pub async fn serve(self, listener: TcpListener, mut stop: watch::Receiver<bool>) {
         let service = router(Arc::clone(&self.state));

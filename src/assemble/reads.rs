@@ -290,7 +290,10 @@ impl Reads for NodeReads {
             credited_count: row.credited_count,
             credited_minor: row.credited_minor,
         };
-        Ok(TotalsView { as_of: rfc3339_cut(totals.as_of_ms), rows: totals.rows.into_iter().map(row).collect() })
+        Ok(TotalsView {
+            as_of: rfc3339_cut(totals.as_of_ms),
+            rows: totals.rows.into_iter().map(row).collect(),
+        })
     }
 
     fn lanes(&self) -> Vec<LaneView> {
@@ -299,6 +302,11 @@ impl Reads for NodeReads {
             summaries.insert(summary.lane.clone(), summary);
         }
         let now_ms = self.clock.wall_ms();
+        let board = self.sinks.lanes();
+        let state_of = |lane: &str| {
+            let status = board.iter().find(|status| &*status.lane == lane);
+            status.map_or("opening", |status| status.state.as_str())
+        };
         let view = |lane: &hongbao_topology::Lane| {
             let summary = summaries.get(lane.name());
             let count = |of: fn(&views::LaneSummary) -> u64| summary.map_or(0, of);
@@ -308,7 +316,7 @@ impl Reads for NodeReads {
                 reward_types: lane.reward_types().to_vec(),
                 pool: lane.pool().map(str::to_owned),
                 rank: lane.rank().and_then(|rank| u32::try_from(rank).ok()).unwrap_or(1),
-                state: self.sinks.lane_state(lane.name()),
+                state: state_of(lane.name()).to_owned(),
                 limit_per_second: lane.rate_per_second(),
                 sent: count(|summary| summary.sent),
                 credited: count(|summary| summary.credited),

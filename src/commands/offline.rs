@@ -75,8 +75,10 @@ pub fn validate(global: &Global) -> Outcome {
 }
 
 /// `hongbao graph`.
-pub fn graph(global: &Global, format: GraphFormat) -> Outcome {
+pub fn graph(global: &Global, format: Option<GraphFormat>) -> Outcome {
     let topology = load(&global.config)?;
+    let usual = if global.output == Output::Text { GraphFormat::Text } else { GraphFormat::Json };
+    let format = format.unwrap_or(usual);
     let format = match format {
         GraphFormat::Mermaid => hongbao_topology::GraphFormat::Mermaid,
         GraphFormat::Dot => hongbao_topology::GraphFormat::Dot,

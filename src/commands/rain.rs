@@ -141,7 +141,7 @@ fn send(global: &Global, total: u64, mut rain: Rain, schedule: Option<&Schedule>
 /// Sends until taken; the server says how long to wait when it has too much to do.
 fn deliver(client: &Client, lines: &[u8]) -> Result<(), Failure> {
     loop {
-        let answer = client.publish(lines.to_vec(), 0)?;
+        let answer = client.publish(lines.to_vec())?;
         match answer.status.as_u16() {
             200 | 202 => return Ok(()),
             429 | 503 => {

@@ -1,5 +1,6 @@
 //! `hongbao tap`: records of a topic as NDJSON.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::anyhow;
@@ -27,6 +28,11 @@ impl Filter {
         Ok(Self { field: field.to_owned(), value: value.to_owned() })
     }
 
+    /// Fields are those of the record, and those of what surrounds it.
+    fn knows(&self, view: &Value) -> bool {
+        [&view["record"], view].iter().any(|object| object.get(&self.field).is_some())
+    }
+
     /// Looks for the field in the record first, then in what surrounds it.
     fn matches(&self, view: &Value) -> bool {
         let inner = &view["record"];
@@ -38,6 +44,41 @@ impl Filter {
                 let shown = other.to_string();
                 shown == self.value
             }
+        }
+    }
+}
+
+/// Fields that are filtered by and that no record had so far.
+struct Unknown<'f> {
+    filters: Vec<&'f Filter>,
+    /// Fields of the records seen.
+    seen: BTreeSet<String>,
+}
+
+impl<'f> Unknown<'f> {
+    fn new(filters: &'f [Filter]) -> Self {
+        Self { filters: filters.iter().collect(), seen: BTreeSet::new() }
+    }
+
+    fn look(&mut self, records: &[Value]) {
+        for record in records {
+            if self.filters.is_empty() {
+                return;
+            }
+            self.filters.retain(|filter| !filter.knows(record));
+            let objects = [&record["record"], record].into_iter().filter_map(Value::as_object);
+            self.seen.extend(objects.flat_map(|object| object.keys().cloned()).filter(|key| key != "record"));
+        }
+    }
+
+    /// Says once, after some records, which fields none of them had.
+    fn tell(&mut self) {
+        if self.seen.is_empty() {
+            return;
+        }
+        let known = std::mem::take(&mut self.seen).into_iter().collect::<Vec<_>>().join(", ");
+        for filter in self.filters.drain(..) {
+            eprintln!("[tap] no record had a field `{}`; the fields were: {known}", filter.field);
         }
     }
 }
@@ -60,12 +101,14 @@ pub fn run(global: &Global, args: &TapArgs) -> Outcome {
         }
     };
     eprintln!("[tap] {} from {from}{}", args.topic, if follow { ", following" } else { "" });
+    let mut unknown = Unknown::new(&filters);
     let mut left = args.limit.unwrap_or(u64::MAX);
     loop {
         for (partition, place) in &mut places {
             loop {
                 let view = page(&client, &args.topic, *partition, place, to, PAGE)?;
                 let records = view["records"].as_array().map_or(&[][..], Vec::as_slice);
+                unknown.look(records);
                 let matching =
                     records.iter().filter(|record| filters.iter().all(|filter| filter.matches(record)));
                 let lines: Vec<String> = matching
@@ -83,6 +126,7 @@ pub fn run(global: &Global, args: &TapArgs) -> Outcome {
                 }
             }
         }
+        unknown.tell();
         if !follow {
             return Ok(OK);
         }

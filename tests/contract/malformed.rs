@@ -81,6 +81,13 @@ fn fields() -> Vec<Case> {
         ("a time as a number", json!({"event_time": 1}), ("/event_time", "wrong_type")),
         ("no offset", json!({"event_time": "2027-02-05T20:00:00"}), ("/event_time", "time_without_offset")),
         ("not a time", json!({"event_time": "tomorrow"}), ("/event_time", "invalid_time")),
+        (
+            "an offset of a day",
+            json!({"event_time": "2027-02-05T20:00:00+25:00"}),
+            ("/event_time", "invalid_time"),
+        ),
+        ("year 0", json!({"event_time": "0000-01-01T00:00:00Z"}), ("/event_time", "invalid_time")),
+        ("beyond 9999", json!({"event_time": "9999-12-31T23:59:59-01:00"}), ("/event_time", "invalid_time")),
         ("no such day", json!({"event_time": "2027-02-30T20:00:00Z"}), ("/event_time", "invalid_time")),
     ];
     for (name, changed, fault) in fields {
@@ -210,6 +217,14 @@ fn requests_have_a_largest_size() {
         let bytes = body.len();
         let answer = refuse(&server.api, media, body);
         assert_eq!((answer.status, answer.problem()), (413, "too_large".to_owned()), "{bytes} bytes");
+    }
+    // An award alone, and one of many, above what a record may have.
+    let large = with(&awards[0], json!({"ext": {"k": "x".repeat(1024 * 1024)}}));
+    let many = json!([awards[1], large]);
+    for (body, pointer) in [(large, ""), (many, "/1")] {
+        let answer = refuse(&server.api, JSON, body.to_string().into_bytes());
+        assert_eq!((answer.status, answer.problem()), (413, "too_large".to_owned()), "{pointer}");
+        assert_eq!(answer.faults(), [(pointer.to_owned(), "too_large".to_owned())]);
     }
     let status = undeclared(&server.api, &padded(BYTES_MAX + 1));
     assert!(status.starts_with("HTTP/1.1 413 "), "without a declared length: {status}");

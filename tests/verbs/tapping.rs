@@ -62,6 +62,31 @@ fn topics_are_shown_decoded() {
     assert!(order_nos(&taps.tap(&["awards", "--partition", other, "--from", "start"])).is_empty());
     topics_of_the_outcome(&taps);
     times(&taps);
+    fields(&taps);
+}
+
+/// A field that no record has is told, with those that there are.
+fn fields(taps: &Taps) {
+    let cases: [(&[&str], Option<&str>); 4] = [
+        (&["awards", "--where", "order=1"], Some("no record had a field `order`; the fields were: ")),
+        (&["awards", "--where", "act_id=nobody"], None),
+        (&["awards", "--where", "offset=0"], None),
+        (&["dlq.intake", "--where", "order=1"], None),
+    ];
+    for (arguments, hint) in cases {
+        let all = [&["tap", "--from", "start", "--server", taps.server.api.base()], arguments].concat();
+        let ended = run(&taps.files, &all).with_code(0);
+        match hint {
+            Some(hint) => {
+                assert!(
+                    ended.stderr.contains(hint) && ended.stderr.contains("order_no, "),
+                    "{}",
+                    ended.stderr
+                );
+            }
+            None => assert!(!ended.stderr.contains("no record had"), "{arguments:?}: {}", ended.stderr),
+        }
+    }
 }
 
 fn topics_of_the_outcome(taps: &Taps) {

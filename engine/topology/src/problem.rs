@@ -231,7 +231,9 @@ impl<'t> Problems<'t> {
             let at = (problem.span.line, problem.span.column);
             self.repeated.iter().any(|left_out| {
                 let key = (left_out.line, left_out.column);
-                left_out.file == problem.span.file && key < at && at < (left_out.end_line, left_out.end_column)
+                left_out.file == problem.span.file
+                    && key < at
+                    && at < (left_out.end_line, left_out.end_column)
             })
         };
         let found: Vec<Problem> = again.list.into_iter().filter(inside).collect();

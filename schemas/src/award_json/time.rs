@@ -38,8 +38,7 @@ pub(super) fn parse_rfc3339(text: &str) -> Result<i64, TimeError> {
     let (local, offset) = split(text)?;
     let local: DateTime = local.parse().map_err(|_| TimeError::Invalid)?;
     let since = local.duration_since(EPOCH).checked_sub(offset).ok_or(TimeError::Invalid)?;
-    let at_ms =
-        i64::try_from(since.as_nanos().div_euclid(1_000_000)).map_err(|_| TimeError::Invalid)?;
+    let at_ms = i64::try_from(since.as_nanos().div_euclid(1_000_000)).map_err(|_| TimeError::Invalid)?;
     if (FIRST_MS..=LAST_MS).contains(&at_ms) { Ok(at_ms) } else { Err(TimeError::Invalid) }
 }
 
