@@ -37,6 +37,7 @@ impl Cli {
 
 /// Options of every command.
 #[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
 pub struct Global {
     /// The topology; `campaigns/*.yaml` beside it belong to it.
     #[arg(

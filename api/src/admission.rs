@@ -109,7 +109,7 @@ fn needed(method: &Method, route: &str) -> Option<Role> {
 
 /// Token, role and query parameters; whom the request is counted for.
 fn check(state: &ApiState, request: &Request, route: &str) -> Result<ClientKey, Problem> {
-    let peer = request.extensions().get::<Peer>().map_or(IpAddr::from([0; 4]), |peer| peer.0);
+    let peer = request.extensions().get::<Peer>().map_or_else(|| IpAddr::from([0; 4]), |peer| peer.0);
     let mut client = ClientKey::Address(peer);
     if let (Some(tokens), Some(needed)) = (&state.options.tokens, needed(request.method(), route)) {
         client = ClientKey::Token(permitted(tokens, needed, request)?);

@@ -118,6 +118,13 @@ fn taking(state: &ApiState) -> Result<(), Problem> {
 fn form_of(headers: &HeaderMap) -> Result<Form, Problem> {
     let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let media = given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let is_encoded = |value: &HeaderValue| !value.as_bytes().eq_ignore_ascii_case(b"identity");
+    if headers.get_all(header::CONTENT_ENCODING).iter().any(is_encoded) {
+        let (code, detail) =
+            ("unsupported_content_encoding", "send the body as it is, without Content-Encoding");
+        let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        return Err(Problem::new(status, code, "Unsupported content encoding", detail));
+    }
     match media.as_str() {
         "application/json" => Ok(Form::Json),
         "application/x-ndjson" => Ok(Form::Ndjson),

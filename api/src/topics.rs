@@ -8,6 +8,7 @@ use axum::http::StatusCode;
 use hongbao_engine::log::{Log, LogError};
 use hongbao_engine::partition::Partition;
 use hongbao_engine::records::{Offset, ReadBatch};
+use hongbao_schemas::award_json::rfc3339_cut;
 use hongbao_schemas::render;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -119,7 +120,8 @@ fn known(state: &ApiState, topic: &str) -> Result<(), Problem> {
     if ["awards", "journal", "dlq.intake"].contains(&topic) || lanes.iter().any(|lane| lane == topic) {
         return Ok(());
     }
-    let detail = format!("there are awards, journal, dlq.intake, {}", lanes.join(", "));
+    let detail =
+        format!("there is no topic `{topic}`; there are awards, journal, dlq.intake, {}", lanes.join(", "));
     Err(Problem::new(StatusCode::NOT_FOUND, "unknown_topic", "No such topic", detail))
 }
 
@@ -153,7 +155,7 @@ fn page(
             break;
         }
         for frame in batch.frames() {
-            let at = Timestamp::from_millisecond(frame.appended_at_ms()).unwrap_or(Timestamp::UNIX_EPOCH);
+            let at = rfc3339_cut(frame.appended_at_ms());
             for (offset, bytes) in frame.records() {
                 if offset >= to || view.records.len() >= limit {
                     return Ok(view);
@@ -162,7 +164,7 @@ fn page(
                     topic: topic.to_owned(),
                     partition: partition.0,
                     offset,
-                    at: at.to_string(),
+                    at: at.clone(),
                     source: frame.envelope().source.to_owned(),
                     record: shown(bytes),
                 });

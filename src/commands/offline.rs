@@ -63,7 +63,7 @@ pub fn validate(global: &Global) -> Outcome {
     let (lanes, campaigns) = (topology.lanes().len(), topology.campaigns().len());
     match global.output {
         Output::Text => print_lines(&[format!(
-            "{}: ok, {lanes} lanes, {campaigns} campaigns, {scenes} scenes",
+            "{}: ok, lanes: {lanes}, campaigns: {campaigns}, scenes: {scenes}",
             global.config.display()
         )])?,
         output => print_json(

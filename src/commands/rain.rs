@@ -117,7 +117,11 @@ fn send(global: &Global, total: u64, mut rain: Rain, schedule: Option<&Schedule>
             }
         }
         if in_batch > 0 {
-            deliver(&client, &lines)?;
+            if let Err(failure) = deliver(&client, &lines) {
+                progress.bar.finish_and_clear();
+                eprintln!("stopped early: {} awards were taken before", grouped(sent));
+                return Err(failure);
+            }
             sent += in_batch;
         }
         progress.sent(taken, total, clock.monotonic());

@@ -176,7 +176,17 @@ fn media_types_other_than_json_are_refused() {
         let answer = refuse(&server.api, media, good().to_string().into_bytes());
         assert_eq!((answer.status, answer.problem()), (415, "unsupported_media_type".to_owned()), "{media}");
     }
-    nothing_was_taken(&server.api);
+    for (encoding, status) in [("gzip", 415), ("br, gzip", 415), ("Identity", 202)] {
+        let request = server.api.request(reqwest::Method::POST, "/v1/awards").header("content-type", JSON);
+        let request =
+            request.header("content-encoding", encoding).body(award("u2_rain_1_cash_1").to_string());
+        let answer = server.api.send(request).unwrap();
+        assert_eq!(answer.status, status, "{encoding}");
+        if status == 415 {
+            assert_eq!(answer.problem(), "unsupported_content_encoding");
+            nothing_was_taken(&server.api);
+        }
+    }
     server.stop();
 }
 

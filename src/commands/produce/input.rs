@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
-use std::sync::mpsc::{Receiver, SendError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use anyhow::{Context, anyhow};
 use hongbao_schemas::award::AwardBuf;
@@ -60,7 +60,7 @@ pub fn open(path: Option<&Path>) -> anyhow::Result<Input> {
     let read = move || {
         let read = if is_container { read_container(input, &tell) } else { read_lines(input, &tell) };
         // Whoever does not listen any more needs no end.
-        drop(read.and_then(|()| tell.send(Item::End)));
+        drop(read.and_then(|()| say(&tell, Item::End)));
     };
     std::thread::Builder::new().name("input".to_owned()).spawn(read)?;
     Ok(Input { items, stop, unit: if is_container { "award" } else { "line" } })
@@ -94,15 +94,21 @@ fn watch_signals(tell: SyncSender<Item>) -> anyhow::Result<watch::Receiver<bool>
     Ok(stopped)
 }
 
-type Told = Result<(), SendError<Item>>;
+/// Nobody listens any more.
+#[derive(Debug)]
+struct Gone;
 
-fn read_container(input: Box<dyn BufRead + Send>, tell: &SyncSender<Item>) -> Told {
+fn say(tell: &SyncSender<Item>, item: Item) -> Result<(), Gone> {
+    tell.send(item).map_err(|_| Gone)
+}
+
+fn read_container(input: Box<dyn BufRead + Send>, tell: &SyncSender<Item>) -> Result<(), Gone> {
     let awards = match container::read(input) {
         Ok(awards) => awards,
-        Err(error) => return tell.send(Item::Failed(error.into())),
+        Err(error) => return say(tell, Item::Failed(error.into())),
     };
     for (number, award) in (1..).zip(awards) {
-        tell.send(match award {
+        let item = match award {
             Ok(award) => Item::Award(number, award),
             Err(error @ ContainerError::Damaged(_)) => {
                 Item::Failed(anyhow!(error).context(format!("award {number}")))
@@ -111,12 +117,13 @@ fn read_container(input: Box<dyn BufRead + Send>, tell: &SyncSender<Item>) -> To
                 let problem = json!({"message": error.to_string()});
                 Item::Malformed { number, problem, input: String::new() }
             }
-        })?;
+        };
+        say(tell, item)?;
     }
     Ok(())
 }
 
-fn read_lines(mut input: Box<dyn BufRead + Send>, tell: &SyncSender<Item>) -> Told {
+fn read_lines(mut input: Box<dyn BufRead + Send>, tell: &SyncSender<Item>) -> Result<(), Gone> {
     let mut line = Vec::new();
     for number in 1.. {
         line.clear();
@@ -135,7 +142,7 @@ fn read_lines(mut input: Box<dyn BufRead + Send>, tell: &SyncSender<Item>) -> To
             Err(error) => Item::Failed(anyhow!(error).context(format!("line {number} cannot be read"))),
         };
         let is_last = matches!(item, Item::Failed(_));
-        tell.send(item)?;
+        say(tell, item)?;
         if is_last {
             return Ok(());
         }
