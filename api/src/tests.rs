@@ -12,7 +12,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Request, Response, StatusCode};
 use hongbao_engine::clock::SystemClock;
 use hongbao_engine::memory::log::MemoryLog;
-use hongbao_engine::partition::Partition;
+use hongbao_engine::partition::{Partition, partition_of};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
@@ -25,12 +25,11 @@ use crate::{ApiOptions, Sample, Server, body};
 #[derive(Default)]
 struct Folds {
     is_silent: AtomicBool,
-    is_draining: AtomicBool,
 }
 
 impl Reads for Folds {
     fn readiness(&self) -> Readiness {
-        if self.is_draining.load(Ordering::SeqCst) { Readiness::Draining } else { Readiness::Ready }
+        Readiness::Ready
     }
 
     fn counts(&self) -> Counts {
@@ -235,15 +234,32 @@ fn a_wait_ends_before_the_request_times_out() {
     });
 }
 
-/// A body that comes in while the server begins to drain is not appended any more.
+/// A page is bounded in bytes too, and the next one goes on where it ended.
 #[test]
-fn what_is_whole_after_draining_began_is_refused() {
+fn pages_of_large_records_are_cut() {
     within(async {
         let api = Api::new(|_| {});
-        api.folds.is_draining.store(true, Ordering::SeqCst);
-        let (status, headers, problem) =
-            whole(api.ask(1, post("application/json", "", award(1).to_string()))).await;
-        assert_eq!((status.as_u16(), &problem["code"]), (503, &json!("draining")));
-        assert!(headers.contains_key("retry-after"));
+        let mut large = award(1);
+        large["ext"] = json!({"k": "x".repeat(1_000_000)});
+        for _ in 0..10 {
+            let mut answering = api.ask(1, post("application/json", "", json!([large, large]).to_string()));
+            assert!(is_waiting(&mut answering).await);
+            api.log.sync();
+            assert_eq!(whole(answering).await.0.as_u16(), 202);
+        }
+        let (mut from, mut pages, mut found) = (0, 0, 0);
+        let partition = partition_of(b"u1", 2).0;
+        while found < 20 {
+            let path =
+                format!("/v1/topics/awards/records?partition={partition}&limit=10000&from=offset:{from}");
+            let request = Request::get(path).body(Body::empty()).unwrap();
+            let content = api.ask(1, request).await.into_body();
+            let bytes = body::read(&HeaderMap::new(), content).await.ok().unwrap();
+            let page: Value = serde_json::from_slice(&bytes).unwrap();
+            let records = page["records"].as_array().unwrap().len() as u64;
+            assert!(records > 0 && page["next"] == from + records, "{}", page["next"]);
+            (from, pages, found) = (from + records, pages + 1, found + records);
+        }
+        assert!(pages > 3, "20 MB came in {pages} pages");
     });
 }

@@ -21,6 +21,8 @@ use crate::routes::ApiState;
 const LIMIT_DEFAULT: usize = 1000;
 const LIMIT_MAX: usize = 10_000;
 const READ_BYTES: usize = 1 << 20;
+/// Bytes of records on a page, above which it ends.
+const PAGE_BYTES: usize = 3 << 20;
 
 /// One record of a topic.
 #[derive(Debug, Serialize)]
@@ -149,7 +151,8 @@ fn page(
     let to = resolve(log, partition, topic, to, (start, end))?;
     let mut view = RecordsView { records: Vec::new(), from, next: from, end, partitions: log.partitions() };
     let mut batch = ReadBatch::new();
-    while view.next < to && view.records.len() < limit {
+    let mut bytes_left = PAGE_BYTES;
+    while view.next < to && view.records.len() < limit && bytes_left > 0 {
         log.read(partition, topic, view.next, READ_BYTES, &mut batch)?;
         if batch.is_empty() {
             break;
@@ -157,7 +160,7 @@ fn page(
         for frame in batch.frames() {
             let at = rfc3339_cut(frame.appended_at_ms());
             for (offset, bytes) in frame.records() {
-                if offset >= to || view.records.len() >= limit {
+                if offset >= to || view.records.len() >= limit || bytes_left == 0 {
                     return Ok(view);
                 }
                 view.records.push(RecordView {
@@ -169,6 +172,7 @@ fn page(
                     record: shown(bytes),
                 });
                 view.next = offset + 1;
+                bytes_left = bytes_left.saturating_sub(bytes.len());
             }
         }
     }

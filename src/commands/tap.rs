@@ -121,7 +121,8 @@ pub fn run(global: &Global, args: &TapArgs) -> Outcome {
                     return Ok(OK);
                 }
                 *place = format!("offset:{}", view["next"].as_u64().unwrap_or(0));
-                if records.len() < PAGE as usize {
+                // A page of large records is short although more follow.
+                if records.is_empty() {
                     break;
                 }
             }
