@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 /// Exit codes, shown below every help text.
@@ -103,11 +104,13 @@ pub enum Command {
     /// Show a person's wallet.
     Wallet {
         /// The person.
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         act_id: String,
     },
     /// Show one order and how it came to stand where it stands.
     Trace {
         /// The order number.
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         order_no: String,
     },
     /// Show live totals.
@@ -276,6 +279,7 @@ pub struct RainArgs {
 #[derive(Debug, Args)]
 pub struct TapArgs {
     /// Name of the topic: awards, journal, orders.LANE, dlq.intake.
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     pub topic: String,
     /// Only this partition.
     #[arg(long)]

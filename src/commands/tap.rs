@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::cli::{Global, TapArgs};
 use crate::client::{Client, segment};
 use crate::exit::{Failure, OK, Outcome, USAGE};
-use crate::output::print_lines;
+use crate::output::is_read;
 
 /// Time between two looks for new records.
 const POLL: Duration = Duration::from_millis(200);
@@ -116,8 +116,7 @@ pub fn run(global: &Global, args: &TapArgs) -> Outcome {
                     .map(Value::to_string)
                     .collect();
                 left -= lines.len() as u64;
-                print_lines(&lines)?;
-                if left == 0 {
+                if !is_read(&lines)? || left == 0 {
                     return Ok(OK);
                 }
                 *place = format!("offset:{}", view["next"].as_u64().unwrap_or(0));

@@ -48,7 +48,7 @@ fn every_command_explains_itself() {
 #[test]
 fn wrong_usage_is_2() {
     let files = Files::new();
-    let calls: [&[&str]; 25] = [
+    let calls: [&[&str]; 28] = [
         &[],
         &["nonsense"],
         &["--nonsense"],
@@ -71,6 +71,9 @@ fn wrong_usage_is_2() {
         &["up", "--seed", "3"],
         &["token"],
         &["token", "king"],
+        &["wallet", ""],
+        &["trace", ""],
+        &["tap", "", "--from", "start"],
         &["totals", "--group-by", "person"],
         &["totals", "--group-by", "activity_id,"],
         &["downstream", "--listen", "here"],

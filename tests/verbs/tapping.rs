@@ -123,6 +123,27 @@ fn times(taps: &Taps) {
     }
 }
 
+/// As in `hongbao tap awards | head -1`.
+#[test]
+fn a_tap_ends_when_nobody_reads_it_any_more() {
+    let files = Files::new();
+    let server = Server::start(&files);
+    let mut tap = std::process::Command::new(env!("CARGO_BIN_EXE_hongbao"))
+        .args(["tap", "orders.cash", "--server", server.api.base()])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    drop(tap.stdout.take());
+    let mut stage = 0;
+    let status = until("the tap ends", || {
+        server.api.decide(&award(&format!("u1_rain_1_cash_{stage}")));
+        stage += 1;
+        tap.try_wait().unwrap()
+    });
+    assert_eq!(status.code(), Some(0));
+}
+
 #[test]
 fn without_a_place_new_records_are_followed() {
     let files = Files::new();
