@@ -7,14 +7,17 @@ mod admission;
 mod auth;
 mod awards;
 mod body;
+mod in_flight;
 mod metrics;
 pub mod model;
+mod params;
 mod problem;
 mod queries;
 pub mod reads;
 mod routes;
-mod segment;
 mod server;
+#[cfg(test)]
+mod tests;
 mod topics;
 
 pub use auth::{Role, TokenError, Tokens};

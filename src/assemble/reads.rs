@@ -15,8 +15,8 @@ use hongbao_engine::log::{Log, LogError};
 use hongbao_engine::partition::{Partition, partition_of};
 use hongbao_processors::intake::{self, AWARDS, JOURNAL};
 use hongbao_processors::views::{self, GroupBy, ViewsReader};
+use hongbao_schemas::award_json::rfc3339_cut;
 use hongbao_topology::Topology;
-use jiff::Timestamp;
 use parking_lot::Mutex;
 
 use super::samples;
@@ -97,14 +97,8 @@ impl NodeReads {
         let stated_ms = self.reader.as_of_ms(partition).unwrap_or(0);
         let now_ms = self.clock.wall_ms();
         let behind_ms = now_ms.saturating_sub(i64::try_from(lag_ms).unwrap_or(i64::MAX));
-        rfc3339(if lag_ms == 0 { now_ms } else { stated_ms.max(behind_ms) })
+        rfc3339_cut(if lag_ms == 0 { now_ms } else { stated_ms.max(behind_ms) })
     }
-}
-
-/// RFC 3339 with milliseconds; what lies beyond the calendar is cut to its edge.
-fn rfc3339(at_ms: i64) -> String {
-    let edge = if at_ms < 0 { Timestamp::MIN } else { Timestamp::MAX };
-    format!("{:.3}", Timestamp::from_millisecond(at_ms).unwrap_or(edge))
 }
 
 fn log_failed(error: LogError) -> ReadError {
@@ -214,7 +208,7 @@ impl Reads for NodeReads {
                 .timeline
                 .into_iter()
                 .map(|step| TimelineEvent {
-                    at: rfc3339(step.at_ms),
+                    at: rfc3339_cut(step.at_ms),
                     stage: step.stage.to_owned(),
                     position: step.position,
                     detail: step.detail,
@@ -270,7 +264,7 @@ impl Reads for NodeReads {
             reward_type: entry.reward_type,
             asset: entry.asset.to_string(),
             amount_minor: entry.amount_minor,
-            at: rfc3339(entry.event_time_ms),
+            at: rfc3339_cut(entry.event_time_ms),
             state: entry.state.as_str().to_owned(),
             text: entry.text,
         };
@@ -296,7 +290,10 @@ impl Reads for NodeReads {
             credited_count: row.credited_count,
             credited_minor: row.credited_minor,
         };
-        Ok(TotalsView { as_of: rfc3339(totals.as_of_ms), rows: totals.rows.into_iter().map(row).collect() })
+        Ok(TotalsView {
+            as_of: rfc3339_cut(totals.as_of_ms),
+            rows: totals.rows.into_iter().map(row).collect(),
+        })
     }
 
     fn lanes(&self) -> Vec<LaneView> {
@@ -305,6 +302,11 @@ impl Reads for NodeReads {
             summaries.insert(summary.lane.clone(), summary);
         }
         let now_ms = self.clock.wall_ms();
+        let board = self.sinks.lanes();
+        let state_of = |lane: &str| {
+            let status = board.iter().find(|status| &*status.lane == lane);
+            status.map_or("opening", |status| status.state.as_str())
+        };
         let view = |lane: &hongbao_topology::Lane| {
             let summary = summaries.get(lane.name());
             let count = |of: fn(&views::LaneSummary) -> u64| summary.map_or(0, of);
@@ -314,7 +316,7 @@ impl Reads for NodeReads {
                 reward_types: lane.reward_types().to_vec(),
                 pool: lane.pool().map(str::to_owned),
                 rank: lane.rank().and_then(|rank| u32::try_from(rank).ok()).unwrap_or(1),
-                state: self.sinks.lane_state(lane.name()),
+                state: state_of(lane.name()).to_owned(),
                 limit_per_second: lane.rate_per_second(),
                 sent: count(|summary| summary.sent),
                 credited: count(|summary| summary.credited),

@@ -73,13 +73,6 @@ impl SinksStatus {
         self.board.lanes()
     }
 
-    /// What a lane is doing, in a word.
-    pub fn lane_state(&self, lane: &str) -> String {
-        let lanes = self.board.lanes();
-        let state = lanes.iter().find(|status| &*status.lane == lane).map(|status| status.state.as_str());
-        state.unwrap_or("opening").to_owned()
-    }
-
     /// Everything that has stopped for good.
     pub fn halted(&self) -> Vec<String> {
         let ledgers = self

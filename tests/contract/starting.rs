@@ -1,6 +1,7 @@
 //! Starts that are refused, stops that are clean, and what a restart finds again.
 
-use std::net::TcpListener;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -124,6 +125,42 @@ fn a_restart_finds_everything_again_and_the_first_signal_drains() {
     run(&files, &["check", "--config", &config, "--data-dir", &data]).with_code(0);
 }
 
+/// A request that is under way when the server begins to drain is answered, and takes nothing in.
+#[test]
+fn while_draining_awards_are_turned_away() {
+    let files = Files::new();
+    let mut server = Server::start(&files);
+    let address = server.api.base().strip_prefix("http://").unwrap().to_owned();
+    let body = award("u1_rain_1_cash_1").to_string();
+    let mut stream = TcpStream::connect(&address).unwrap();
+    let head = format!(
+        "POST /v1/awards HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\nexpect: 100-continue\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut answer = BufReader::new(stream.try_clone().unwrap());
+    let mut line = String::new();
+    answer.read_line(&mut line).unwrap();
+    assert!(line.starts_with("HTTP/1.1 100 "), "the request is being served: {line}");
+    server.process.terminate();
+    until("the server listens no more", || TcpStream::connect(&address).is_err().then_some(()));
+    stream.write_all(body.as_bytes()).unwrap();
+    let mut rest = String::new();
+    answer.read_to_string(&mut rest).unwrap();
+    let rest = rest.trim_start().to_ascii_lowercase();
+    assert!(rest.starts_with("http/1.1 503 "), "{rest}");
+    for piece in
+        ["\r\nretry-after: ", "application/problem+json", "\"code\":\"draining\"", "\"retryable\":true"]
+    {
+        assert!(rest.contains(piece), "{piece}: {rest}");
+    }
+    server.process.ended().with_code(0);
+    let server = Server::start(&files);
+    assert_eq!(server.api.get("/v1/counts").json()["read"], 0, "nothing of it was taken");
+    server.stop();
+}
+
 /// Order numbers are unique for ever, across restarts and changes of what is given; settings are in
 /// force from one point of the log on (I30).
 #[test]
@@ -140,6 +177,16 @@ fn campaigns_change_at_a_restart() {
     files.write("campaigns/spring.yaml", format!("{CAMPAIGN}  snow: {{reward_type: cash}}\n"));
     let server = Server::start(&files);
     assert_eq!(statuses(server.api.decide(&snow).json()), ["duplicate", "accepted"]);
+    server.stop();
+    // Refusal comes before any other verdict, also of what was accepted once: the answer must not
+    // say that the number is free.
+    files.write("campaigns/spring.yaml", CAMPAIGN);
+    let server = Server::start(&files);
+    let again = server.api.decide(&award("u1_snow_1_cash_1"));
+    assert_eq!((again.status, again.problem()), (422, "unknown_scene".to_owned()));
+    let text = again.text();
+    assert!(text.contains("an earlier award with this number") && !text.contains("used up"), "{text}");
+    assert_eq!(server.api.get("/v1/awards/u1_snow_1_cash_1").json()["state"], "credited");
     server.stop();
 }
 
