@@ -26,8 +26,9 @@ const LEVEL0_POLL: Duration = Duration::from_millis(5);
 ///
 /// A commit is durable and atomic: its files, with the applied offset in one of them, are synced and
 /// then ingested by one record of the database's manifest. Checksums of blocks are verified on every read;
-/// damage is [`StoreError::Corrupt`]. After a failed commit the store refuses further ones until it is
-/// opened again, since nobody knows then what reached the device.
+/// damage is [`StoreError::Corrupt`]. A commit whose files find no room is [`StoreError::Full`] and left
+/// no trace. After any other failed commit the store refuses further ones until it is opened again,
+/// since nobody knows then what reached the device.
 pub struct RocksStore {
     pub(crate) db: DB,
     directory: Directory,
@@ -229,6 +230,11 @@ impl Store for RocksStore {
         self.wait_for_merging()?;
         state.number += 1;
         let written = write_files(&self.directory.staging(), state.number, &self.commit_files, runs, applied);
+        if let Err(StoreError::Full(_)) = &written {
+            // What could be written takes room that others need.
+            state.failed = self.directory.clear_staging().is_err();
+            return written.map(drop);
+        }
         let committed = written.and_then(|paths| self.ingest(paths));
         state.failed = committed.is_err();
         committed

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hongbao_engine::store::{Applied, Rows, Store};
+use hongbao_engine::store::{Applied, Rows, Store, StoreError};
 
 use crate::commit::OWN_FILE_BYTES;
 use crate::store::LEVEL0_FILES_MAX;
@@ -131,4 +131,31 @@ fn large_filters_stay_in_the_cache() {
     // 12 bits a row.
     let held = environment.cache_used_bytes();
     assert!(held > 1_000_000, "only {held} bytes: the filter was dropped at once");
+}
+
+/// The files are written to a device that is always full, and the database never hears of them.
+#[test]
+fn a_commit_without_room_leaves_no_trace_and_can_be_tried_again() {
+    let root = tempfile::tempdir().unwrap();
+    let environment = RocksEnv::new(8 << 20).unwrap();
+    let store = RocksStore::open(root.path(), &environment, "intake/0").unwrap();
+    commit(&store, &[run("on", 0, 1, 10)], 1);
+    let staging = root.path().join("staging");
+    let large = run("on", 10, 1, 80_000);
+    assert!(large.byte_len() >= OWN_FILE_BYTES);
+    // The second commit has its small file there, the third its large one.
+    for (number, file) in [(2, "2-applied.sst"), (3, "3-0.sst")] {
+        std::os::unix::fs::symlink("/dev/full", staging.join(file)).unwrap();
+        let runs = [large.clone(), run("wa", 0, 3, 20)];
+        let error = store.commit(&runs, Applied { offset: 2, last_record_crc: 0 }).unwrap_err();
+        assert!(matches!(error, StoreError::Full(_)), "{number}: {error}");
+        assert_eq!(store.applied().unwrap().offset, 1);
+        assert_eq!(store.get(b"on000000000010").unwrap(), None);
+        assert_eq!(std::fs::read_dir(&staging).unwrap().count(), 0, "{file} stays");
+    }
+    commit(&store, &[large, run("wa", 0, 3, 20)], 2);
+    drop(store);
+    let store = RocksStore::open(root.path(), &environment, "intake/0").unwrap();
+    assert_eq!(store.applied().unwrap().offset, 2);
+    assert_eq!(store.get(b"on000000000010").unwrap(), Some(vec![7; 16]));
 }

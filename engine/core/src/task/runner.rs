@@ -69,6 +69,14 @@ struct Commits {
     under_way: Option<CommitHandle>,
 }
 
+impl Commits {
+    /// What the task waits for, when it would wait for `other` were there room in the store.
+    fn waits_for(&self, other: WaitsFor) -> WaitsFor {
+        let is_full = self.under_way.as_ref().is_some_and(CommitHandle::waits_for_space);
+        if is_full { WaitsFor::StoreSpace } else { other }
+    }
+}
+
 impl<P: Processor> TaskRunner<P> {
     /// Opens a task where its store stands, and makes sure that the log is the one that the store
     /// was folded from (I6): the last applied record must be there and unchanged.
@@ -182,7 +190,7 @@ impl<P: Processor> TaskRunner<P> {
         self.check_missing(now, input_end, is_full)?;
         if is_full {
             self.begin_commit()?;
-            self.status.set_waits_for(WaitsFor::Commit);
+            self.status.set_waits_for(self.commits.waits_for(WaitsFor::Commit));
             return Ok(Step::Idle);
         }
         if !self.apply_batch(now)? {
@@ -190,7 +198,7 @@ impl<P: Processor> TaskRunner<P> {
             self.commit_if_due(now)?;
             let waits_for =
                 if self.marks.is_holding() { WaitsFor::MissingRecords } else { WaitsFor::Nothing };
-            self.status.set_waits_for(waits_for);
+            self.status.set_waits_for(self.commits.waits_for(waits_for));
             return Ok(Step::Idle);
         }
         self.flush(now)
@@ -236,7 +244,7 @@ impl<P: Processor> TaskRunner<P> {
         self.applied = boundary.applied;
         self.commits.more_since.get_or_insert(now);
         self.status.set_applied(boundary.applied.offset, boundary.appended_at_ms, self.outputs.position());
-        self.status.set_waits_for(WaitsFor::Nothing);
+        self.status.set_waits_for(self.commits.waits_for(WaitsFor::Nothing));
         let left_out = self.marks.left_out();
         self.status.set_left_out(left_out.repeats, left_out.outdated);
         self.note_recovered()?;
