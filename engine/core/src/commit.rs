@@ -255,9 +255,8 @@ impl Shared {
         let index = queue.waiting.iter().position(|waiting| {
             let pause = now.zip(waiting.not_before);
             let is_paused = pause.is_some_and(|(now, not_before)| now < not_before);
-            let is_durable = || {
-                self.log.durable(waiting.partition).map_or(true, |durable| durable >= waiting.after)
-            };
+            let is_durable =
+                || self.log.durable(waiting.partition).map_or(true, |durable| durable >= waiting.after);
             !is_paused && is_durable()
         })?;
         let waiting = queue.waiting.remove(index)?;
