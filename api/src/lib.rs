@@ -17,6 +17,9 @@ mod segment;
 mod server;
 mod topics;
 
+#[cfg(test)]
+mod tests;
+
 pub use auth::{Role, TokenError, Tokens};
 pub use metrics::{Kind, Sample};
 pub use server::{ApiOptions, ServeError, Server};

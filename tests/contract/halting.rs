@@ -87,7 +87,8 @@ fn a_damaged_partition_of_the_log_stops_alone() {
     works(api, &good[0], 2);
 
     let counts = api.get("/v1/counts").json();
-    let answer = api.try_publish("application/json", cash(&bad[1], 2).to_string().into_bytes(), true).unwrap();
+    let answer =
+        api.try_publish("application/json", cash(&bad[1], 2).to_string().into_bytes(), true).unwrap();
     assert_eq!((answer.status, answer.problem().as_str()), (503, "log_failed"));
     assert_eq!(api.get("/v1/counts").json(), counts, "nothing was taken");
     refuses(api, &format!("/v1/wallets/{}", bad[0]), "partition_halted");
