@@ -144,6 +144,13 @@ fn campaigns_change_at_a_restart() {
     let server = Server::start(&files);
     assert_eq!(statuses(server.api.decide(&snow).json()), ["duplicate", "accepted"]);
     server.stop();
+    // What is in force is known without the file that counts the changes.
+    files.write("campaigns/spring.yaml", CAMPAIGN);
+    std::fs::remove_file(files.root().join("data/settings.json")).unwrap();
+    let server = Server::start(&files);
+    let snow = json!([award("u1_rain_2_cash_1"), award("u1_snow_2_cash_1")]);
+    assert_eq!(statuses(server.api.decide(&snow).json()), ["accepted", "rejected"]);
+    server.stop();
 }
 
 /// A downstream that takes requests and never answers keeps a drain waiting.
