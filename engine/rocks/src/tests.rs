@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hongbao_engine::store::{Applied, Rows, Store, StoreError};
 
 use crate::commit::OWN_FILE_BYTES;
-use crate::store::LEVEL0_FILES_MAX;
+use crate::store::{LEVEL0_FILES_MAX, Merging, after_errors};
 use crate::{RocksEnv, RocksStore};
 
 /// A run of `count` rows of `kind`, `step` apart, from `first`.
@@ -158,4 +158,22 @@ fn a_commit_without_room_leaves_no_trace_and_can_be_tried_again() {
     let store = RocksStore::open(root.path(), &environment, "intake/0").unwrap();
     assert_eq!(store.applied().unwrap().offset, 2);
     assert_eq!(store.get(b"on000000000010").unwrap(), Some(vec![7; 16]));
+}
+
+#[test]
+fn errors_of_merging_are_put_down_to_a_lack_of_space_where_there_is_one() {
+    // (errors, excused, free, store, meaning)
+    let cases = [
+        (0, 0, 0, 100, Merging::GoesOn),
+        (1, 0, 100, 100, Merging::HasFailed),
+        (1, 0, 99, 100, Merging::LacksSpace),
+        (1, 1, 99, 100, Merging::LacksSpace),
+        // There is room again: merging goes on by itself.
+        (1, 1, 100, 100, Merging::GoesOn),
+        (2, 1, 100, 100, Merging::HasFailed),
+    ];
+    for (errors, excused, free, store, meaning) in cases {
+        let case = (errors, excused, free, store);
+        assert_eq!(after_errors(errors, excused, free, store), meaning, "{case:?}");
+    }
 }

@@ -151,7 +151,8 @@ impl<P: Processor> TaskRunner<P> {
     /// ones, stays for the next start to do again.
     ///
     /// # Errors
-    /// [`TaskError`]; [`TaskError::StopTimeout`] when it takes too long.
+    /// [`TaskError`]; [`TaskError::StopTimeout`] when it takes too long, [`TaskError::StoreFull`] when
+    /// there is no room.
     pub fn commit_now(&mut self) -> Result<(), TaskError> {
         let start = self.ports.clock.monotonic();
         if self.unflushed.is_some() {
@@ -166,6 +167,10 @@ impl<P: Processor> TaskRunner<P> {
             let is_all = self.commits.handed_over == self.applied.offset || !is_possible;
             if is_all && self.commits.under_way.is_none() {
                 return Ok(());
+            }
+            // Nobody knows when there will be room, and others wait to be stopped.
+            if self.commits.waits_for(WaitsFor::Nothing) == WaitsFor::StoreSpace {
+                return Err(TaskError::StoreFull);
             }
             if is_possible {
                 self.begin_commit()?;
@@ -267,8 +272,10 @@ impl<P: Processor> TaskRunner<P> {
             return Ok(());
         };
         let overdue_end = *self.overdue_end.get_or_insert(input_end);
-        // With too much staged nothing more can be read, and nothing committed before the gap closes.
-        if self.applied.offset >= overdue_end || is_full {
+        // With too much staged nothing more can be read, and nothing committed before the gap closes;
+        // unless a commit from before the gap is under way, which makes room when it ends.
+        let is_stuck = is_full && self.commits.under_way.is_none();
+        if self.applied.offset >= overdue_end || is_stuck {
             return Err(missing.into());
         }
         Ok(())

@@ -104,16 +104,47 @@ fn any_other_failure_of_a_commit_halts_the_task() {
 }
 
 #[test]
-fn a_stop_with_a_full_store_waits_so_long_and_leaves_the_work_to_the_next_start() {
+fn a_stop_with_a_full_store_does_not_wait_and_leaves_the_work_to_the_next_start() {
     let mut world = World::new();
-    world.policy.stop_timeout = Duration::ZERO;
+    world.policy.stop_timeout = Duration::MAX;
     open(&mut world, usize::MAX, false);
     world.produce(&[1, 2, 3]);
     world.task().step().unwrap();
     let error = world.task().stop().unwrap_err();
-    assert!(matches!(error, TaskError::StopTimeout { .. }), "{error}");
+    assert!(matches!(error, TaskError::StoreFull), "{error}");
     world.crash();
-    world.policy = TaskPolicy::default();
+    world.finish();
+    world.check_store();
+    world.check_outputs();
+}
+
+#[test]
+fn a_gap_that_could_not_be_read_on_for_want_of_space_is_not_held_against_its_writer() {
+    let mut world = World::new();
+    (world.policy.commit_records, world.policy.staged_bytes_max) = (1, 30);
+    world.policy.read_bytes_max = 1;
+    let store = open(&mut world, usize::MAX, false);
+    world.produce(&[1]);
+    world.task().step().unwrap();
+    assert_eq!(world.commit(), 0);
+    world.send(writer(1, 2), &[9]);
+    for value in [2, 3, 4] {
+        world.produce(&[value]);
+    }
+    for _ in 0..4 {
+        assert_eq!(world.task().step().unwrap(), Step::Worked(1));
+    }
+    // Too much is staged to read it.
+    world.send(writer(1, 1), &[8]);
+    assert_eq!(world.task().step().unwrap(), Step::Idle);
+    world.clock.advance(world.policy.gap_timeout * 2);
+    for _ in 0..3 {
+        assert_eq!(world.task().step().unwrap(), Step::Idle);
+        assert_eq!(world.status().waits_for(), WaitsFor::StoreSpace);
+    }
+    store.full.store(0, Ordering::SeqCst);
+    assert_eq!(world.commit(), 1);
+    assert_eq!(world.task().step().unwrap(), Step::Worked(1));
     world.finish();
     world.check_store();
     world.check_outputs();
