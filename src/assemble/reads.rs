@@ -342,16 +342,17 @@ impl Reads for NodeReads {
             let summary = summaries.get(lane.name());
             let count = |of: fn(&views::LaneSummary) -> u64| summary.map_or(0, of);
             let oldest = summary.and_then(|summary| summary.oldest_open_at_ms);
+            let (state, detail) = match (self.sinks.lane_state(lane.name()), &halted) {
+                ((state, _), Some(reason)) if state != "halted" => ("halted".to_owned(), reason.clone()),
+                (own, _) => own,
+            };
             LaneView {
                 lane: lane.name().to_owned(),
                 reward_types: lane.reward_types().to_vec(),
                 pool: lane.pool().map(str::to_owned),
                 rank: lane.rank().and_then(|rank| u32::try_from(rank).ok()).unwrap_or(1),
-                state: if halted.is_some() {
-                    "halted".to_owned()
-                } else {
-                    self.sinks.lane_state(lane.name())
-                },
+                state,
+                detail,
                 limit_per_second: lane.rate_per_second(),
                 sent: count(|summary| summary.sent),
                 credited: count(|summary| summary.credited),

@@ -74,11 +74,13 @@ impl SinksStatus {
         self.board.lanes()
     }
 
-    /// What a lane is doing, in a word.
-    pub fn lane_state(&self, lane: &str) -> String {
-        let lanes = self.board.lanes();
-        let state = lanes.iter().find(|status| &*status.lane == lane).map(|status| status.state.as_str());
-        state.unwrap_or("opening").to_owned()
+    /// What a lane is doing, in a word, and why where there is something to say.
+    pub fn lane_state(&self, lane: &str) -> (String, String) {
+        let found = self.board.lanes().into_iter().find(|status| &*status.lane == lane);
+        found.map_or_else(
+            || ("opening".to_owned(), String::new()),
+            |status| (status.state.as_str().to_owned(), status.detail),
+        )
     }
 
     /// Everything that has stopped for good.

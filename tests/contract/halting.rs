@@ -101,6 +101,7 @@ fn a_damaged_partition_of_the_log_stops_alone() {
     assert_eq!(api.get("/v1/topics/awards/records?partition=0").status, 200);
     let lanes = api.get("/v1/lanes").json();
     assert_eq!((&lanes[0]["lane"], &lanes[0]["state"]), (&json!("cash"), &json!("halted")));
+    assert!(lanes[0]["detail"].as_str().is_some_and(|why| why.contains("damaged")), "{lanes}");
     assert_eq!(lanes[0]["credited"].as_u64(), Some(good.len() as u64 + 1), "those that can be read");
     let metrics = api.get("/metrics").text();
     for (task, halted) in [("intake/0", 0), ("intake/1", 1), ("views/0", 0), ("views/1", 1)] {
