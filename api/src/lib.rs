@@ -16,9 +16,10 @@ mod queries;
 pub mod reads;
 mod routes;
 mod server;
+mod topics;
+
 #[cfg(test)]
 mod tests;
-mod topics;
 
 pub use auth::{Role, TokenError, Tokens};
 pub use metrics::{Kind, Sample};

@@ -7,8 +7,6 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use hongbao_engine::partition::partition_of;
-use hongbao_schemas::order_no::OrderNo;
 
 use crate::model::{Counts, EntryView, LaneView, OrderView, Page, ReconcileRow, TotalsView, WalletView};
 use crate::params::{Params, Segment};
@@ -30,6 +28,10 @@ impl From<ReadError> for Problem {
             ReadError::BadCursor => Self::new(StatusCode::BAD_REQUEST, "bad_cursor", "Bad cursor", detail),
             ReadError::BadGroup(_) => {
                 Self::new(StatusCode::BAD_REQUEST, "bad_group_by", "Bad grouping", detail)
+            }
+            ReadError::Halted(_) => {
+                let title = "Partition stopped";
+                Self::passing(StatusCode::SERVICE_UNAVAILABLE, "partition_halted", title, detail, 30)
             }
             ReadError::Failed(_) => {
                 tracing::error!(%detail, "a read failed");
@@ -54,20 +56,19 @@ fn recovered(state: &ApiState) -> Result<(), Problem> {
     }
 }
 
-/// `GET /v1/awards/{order_no}`: 404 only when the fold has passed what was in the log.
+/// `GET /v1/awards/{order_no}`: 404 only when the folds of all partitions have passed what was in the
+/// log, since a refused number is found where its award came in, whoever it names.
 pub async fn order(
     State(state): State<Arc<ApiState>>,
     Segment(order_no): Segment,
 ) -> Result<Json<OrderView>, Problem> {
     recovered(&state)?;
-    let partitions = state.log.partitions();
-    let mut barriers: Vec<Barrier> = match OrderNo::parse(&order_no) {
-        Ok(parsed) => vec![state.reads.barrier(partition_of(parsed.act_id().as_bytes(), partitions).0)?],
-        // A malformed number can only be a refused one, of any partition.
-        Err(_) => {
-            (0..partitions).map(|partition| state.reads.barrier(partition)).collect::<Result<_, _>>()?
-        }
-    };
+    if let Some(found) = state.reads.order(&order_no)? {
+        return Ok(Json(found));
+    }
+    let partitions = 0..state.log.partitions();
+    let mut barriers: Vec<Barrier> =
+        partitions.map(|partition| state.reads.barrier(partition)).collect::<Result<_, _>>()?;
     let deadline = state.clock.monotonic() + ORDER_WAIT;
     loop {
         // Before the look-up, so that a passed barrier speaks for what the look-up saw.

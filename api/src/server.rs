@@ -106,7 +106,12 @@ impl Server {
         let places = Arc::new(Semaphore::new(self.state.options.connections_max));
         let mut connections = JoinSet::new();
         loop {
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else { break };
+            // A full server must still hear that it is to stop.
+            let place = tokio::select! {
+                place = Arc::clone(&places).acquire_owned() => place,
+                () = stopped(&mut stop) => break,
+            };
+            let Ok(place) = place else { break };
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
                 () = stopped(&mut stop) => break,

@@ -133,6 +133,10 @@ fn bad(name: &str, expected: String) -> Problem {
 }
 
 fn failed(error: LogError) -> Problem {
+    if let LogError::Corrupt { .. } = error {
+        let (code, title) = ("partition_halted", "Partition stopped");
+        return Problem::passing(StatusCode::SERVICE_UNAVAILABLE, code, title, error.to_string(), 30);
+    }
     tracing::error!(%error, "a topic could not be read");
     let detail = "the log could not be read";
     Problem::passing(StatusCode::SERVICE_UNAVAILABLE, "log_failed", "Log failed", detail, 5)

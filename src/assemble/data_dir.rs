@@ -1,7 +1,7 @@
 //! The data folder: whose it is, what is fixed in it for life, and that one process holds it.
 
 use std::fs::{File, TryLockError};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
@@ -26,10 +26,16 @@ pub struct Identity {
     pub partitions: u16,
 }
 
+/// A folder whose small files are replaced in one durable step.
+#[derive(Clone, Debug)]
+pub struct Folder {
+    root: PathBuf,
+}
+
 /// A data folder held by this process.
 #[derive(Debug)]
 pub struct DataDir {
-    root: PathBuf,
+    folder: Folder,
     identity: Identity,
     control_key: [u8; 32],
     _lock: File,
@@ -49,10 +55,11 @@ impl DataDir {
             let mut key = [0; 32];
             getrandom::fill(&mut key)
                 .map_err(|error| anyhow!("no randomness for the control key: {error}"))?;
-            write_durably_at(root, KEY_FILE, &key, 0o600)?;
+            let folder = Folder { root: root.to_owned() };
+            folder.write_as(KEY_FILE, &key, 0o600)?;
             let identity = Identity { format: FORMAT, namespace: namespace.to_owned(), partitions };
             // Last, so that a folder with an identity has everything.
-            write_durably_at(root, IDENTITY_FILE, &serde_json::to_vec_pretty(&identity)?, 0o644)?;
+            folder.write(IDENTITY_FILE, &serde_json::to_vec_pretty(&identity)?)?;
         }
         let opened = Self::with_lock(root, lock)?;
         if opened.identity.partitions != partitions {
@@ -86,7 +93,7 @@ impl DataDir {
         let path = root.join(KEY_FILE);
         let key = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let control_key = key.try_into().map_err(|_| anyhow!("{} does not hold 32 bytes", path.display()))?;
-        Ok(Self { root: root.to_owned(), identity, control_key, _lock: lock })
+        Ok(Self { folder: Folder { root: root.to_owned() }, identity, control_key, _lock: lock })
     }
 
     /// What is fixed.
@@ -99,14 +106,51 @@ impl DataDir {
         ControlKey::new(self.control_key)
     }
 
-    /// Replaces a file of the folder in one durable step.
-    pub fn write_durably(&self, name: &str, bytes: &[u8]) -> anyhow::Result<()> {
-        write_durably_at(&self.root, name, bytes, 0o644)
+    /// The folder's small files.
+    pub fn folder(&self) -> &Folder {
+        &self.folder
     }
 
     /// A path within the folder.
     pub fn path(&self, name: &str) -> PathBuf {
-        self.root.join(name)
+        self.folder.root.join(name)
+    }
+}
+
+impl Folder {
+    /// What a file says, as `decode` reads it; nothing when there is no such file.
+    pub fn read<T, E>(
+        &self,
+        name: &str,
+        decode: impl FnOnce(&[u8]) -> Result<T, E>,
+    ) -> anyhow::Result<Option<T>>
+    where
+        E: std::error::Error + Send + Sync + 'static,
+    {
+        let path = self.root.join(name);
+        match std::fs::read(&path) {
+            Ok(bytes) => decode(&bytes).map(Some).with_context(|| format!("{} is malformed", path.display())),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+        }
+    }
+
+    /// Replaces a file in one durable step.
+    pub fn write(&self, name: &str, bytes: &[u8]) -> anyhow::Result<()> {
+        self.write_as(name, bytes, 0o644)
+    }
+
+    fn write_as(&self, name: &str, bytes: &[u8], mode: u32) -> anyhow::Result<()> {
+        use std::os::unix::fs::OpenOptionsExt;
+        let (path, draft) = (self.root.join(name), self.root.join(format!("{name}.new")));
+        let write = || -> std::io::Result<()> {
+            let mut file = File::options().create(true).truncate(true).write(true).mode(mode).open(&draft)?;
+            file.write_all(bytes)?;
+            file.sync_all()?;
+            std::fs::rename(&draft, &path)?;
+            File::open(&self.root)?.sync_all()
+        };
+        write().with_context(|| format!("cannot write {}", path.display()))
     }
 }
 
@@ -144,20 +188,6 @@ fn refuse_foreign(root: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Replaces a file of a folder in one durable step.
-pub fn write_durably_at(root: &Path, name: &str, bytes: &[u8], mode: u32) -> anyhow::Result<()> {
-    use std::os::unix::fs::OpenOptionsExt;
-    let (path, draft) = (root.join(name), root.join(format!("{name}.new")));
-    let write = || -> std::io::Result<()> {
-        let mut file = File::options().create(true).truncate(true).write(true).mode(mode).open(&draft)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&draft, &path)?;
-        File::open(root)?.sync_all()
-    };
-    write().with_context(|| format!("cannot write {}", path.display()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -172,6 +202,21 @@ mod tests {
         let again = DataDir::open_or_create(&root, "renamed", 4).unwrap();
         assert_eq!(again.identity().namespace, "spring");
         assert_eq!(again.control_key, key);
+    }
+
+    #[test]
+    fn files_are_read_as_they_were_written_last_and_absent_ones_are_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = Folder { root: root.path().to_owned() };
+        let number = |bytes: &[u8]| serde_json::from_slice::<u64>(bytes);
+        assert_eq!(folder.read("number.json", number).unwrap(), None);
+        for text in [b"1", b"2"] {
+            folder.write("number.json", text).unwrap();
+        }
+        assert_eq!(folder.read("number.json", number).unwrap(), Some(2));
+        folder.write("number.json", b"two").unwrap();
+        let error = folder.read("number.json", number).unwrap_err().to_string();
+        assert!(error.contains("number.json is malformed"), "{error}");
     }
 
     #[test]

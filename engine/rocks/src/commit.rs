@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use hongbao_engine::store::{Applied, Rows, StoreError};
 use rocksdb::{Options, SstFileWriter};
 
-use crate::error::failed;
+use crate::error::not_written;
 
 /// Row of [`Applied`].
 pub(crate) const APPLIED: &[u8] = b"~applied";
@@ -88,7 +88,7 @@ pub(crate) fn write_file<'a>(
         // Finishing syncs the file.
         writer.finish()
     };
-    write().map_err(|error| failed(&error))?;
+    write().map_err(|error| not_written(&error))?;
     keep_cached(path);
     Ok(())
 }

@@ -104,6 +104,13 @@ impl Directory {
         self.root.join(STAGING)
     }
 
+    /// Room on the file system, in bytes.
+    pub(crate) fn free_bytes(&self) -> Result<u64, StoreError> {
+        let found = rustix::fs::statvfs(&self.root);
+        let found = found.map_err(|error| io_failed("cannot ask for free space", &error.into()))?;
+        Ok(found.f_bavail.saturating_mul(found.f_frsize))
+    }
+
     /// Removes what a commit left behind that was cut off.
     pub(crate) fn clear_staging(&self) -> Result<(), StoreError> {
         let clear = || {

@@ -26,8 +26,9 @@ const LEVEL0_POLL: Duration = Duration::from_millis(5);
 ///
 /// A commit is durable and atomic: its files, with the applied offset in one of them, are synced and
 /// then ingested by one record of the database's manifest. Checksums of blocks are verified on every read;
-/// damage is [`StoreError::Corrupt`]. After a failed commit the store refuses further ones until it is
-/// opened again, since nobody knows then what reached the device.
+/// damage is [`StoreError::Corrupt`]. A commit whose files find no room is [`StoreError::Full`] and left
+/// no trace. After any other failed commit the store refuses further ones until it is opened again,
+/// since nobody knows then what reached the device.
 pub struct RocksStore {
     pub(crate) db: DB,
     directory: Directory,
@@ -41,6 +42,8 @@ struct CommitState {
     number: u64,
     read_only: bool,
     failed: bool,
+    /// Background errors that came of a lack of space.
+    excused_errors: u64,
 }
 
 impl RocksStore {
@@ -160,16 +163,45 @@ impl RocksStore {
         number.ok_or_else(|| StoreError::Failed("a property of the database is missing".into()))
     }
 
-    /// Waits until merging has caught up. It cannot after an error in the background.
-    fn wait_for_merging(&self) -> Result<(), StoreError> {
+    /// Waits until merging has caught up. It cannot after an error in the background, unless that
+    /// came of a lack of space: merging goes on by itself when there is room again.
+    fn wait_for_merging(&self, excused_errors: &mut u64) -> Result<(), StoreError> {
         while self.level0_files()? > LEVEL0_FILES_MAX {
-            if self.number(properties::BACKGROUND_ERRORS)? > 0 {
-                return Err(StoreError::Failed("merging failed in the background".into()));
+            let errors = self.number(properties::BACKGROUND_ERRORS)?;
+            match after_errors(errors, *excused_errors, self.directory.free_bytes()?, self.disk_bytes()?) {
+                Merging::GoesOn => {}
+                Merging::LacksSpace => {
+                    *excused_errors = errors;
+                    return Err(StoreError::Full("merging has no room and level 0 is long".into()));
+                }
+                Merging::HasFailed => {
+                    return Err(StoreError::Failed("merging failed in the background".into()));
+                }
             }
             // Merging has no bell to ring.
             std::thread::park_timeout(LEVEL0_POLL);
         }
         Ok(())
+    }
+}
+
+/// What a number of background errors means for merging.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Merging {
+    GoesOn,
+    LacksSpace,
+    HasFailed,
+}
+
+/// RocksDB counts its background errors and does not tell them apart. A merge writes at most the whole
+/// store again: with less room than that, errors are put down to a lack of it.
+pub(crate) fn after_errors(errors: u64, excused: u64, free_bytes: u64, store_bytes: u64) -> Merging {
+    if errors > 0 && free_bytes < store_bytes {
+        Merging::LacksSpace
+    } else if errors > excused {
+        Merging::HasFailed
+    } else {
+        Merging::GoesOn
     }
 }
 
@@ -226,9 +258,14 @@ impl Store for RocksStore {
         if runs.iter().any(holds_reserved) {
             return Err(StoreError::Failed("a commit writes rows of the store itself".into()));
         }
-        self.wait_for_merging()?;
+        self.wait_for_merging(&mut state.excused_errors)?;
         state.number += 1;
         let written = write_files(&self.directory.staging(), state.number, &self.commit_files, runs, applied);
+        if let Err(StoreError::Full(_)) = &written {
+            // What could be written takes room that others need.
+            state.failed = self.directory.clear_staging().is_err();
+            return written.map(drop);
+        }
         let committed = written.and_then(|paths| self.ingest(paths));
         state.failed = committed.is_err();
         committed

@@ -106,6 +106,13 @@ impl SegmentLog {
         Ok((Self { inner: Arc::new(inner), sync_thread: None, _lock: lock }, recovery))
     }
 
+    /// The random number that the log was made with: what was folded from it can be told from what
+    /// was folded from any other log.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.inner.core.log_id
+    }
+
     fn partition(&self, partition: Partition) -> Result<&PartitionLog, LogError> {
         let known = self.inner.partitions.get(usize::from(partition.0));
         known.ok_or_else(|| LogError::Invalid(format!("there is no partition {partition}")))

@@ -69,6 +69,14 @@ struct Commits {
     under_way: Option<CommitHandle>,
 }
 
+impl Commits {
+    /// What the task waits for, when it would wait for `other` were there room in the store.
+    fn waits_for(&self, other: WaitsFor) -> WaitsFor {
+        let is_full = self.under_way.as_ref().is_some_and(CommitHandle::waits_for_space);
+        if is_full { WaitsFor::StoreSpace } else { other }
+    }
+}
+
 impl<P: Processor> TaskRunner<P> {
     /// Opens a task where its store stands, and makes sure that the log is the one that the store
     /// was folded from (I6): the last applied record must be there and unchanged.
@@ -143,7 +151,8 @@ impl<P: Processor> TaskRunner<P> {
     /// ones, stays for the next start to do again.
     ///
     /// # Errors
-    /// [`TaskError`]; [`TaskError::StopTimeout`] when it takes too long.
+    /// [`TaskError`]; [`TaskError::StopTimeout`] when it takes too long, [`TaskError::StoreFull`] when
+    /// there is no room.
     pub fn commit_now(&mut self) -> Result<(), TaskError> {
         let start = self.ports.clock.monotonic();
         if self.unflushed.is_some() {
@@ -158,6 +167,10 @@ impl<P: Processor> TaskRunner<P> {
             let is_all = self.commits.handed_over == self.applied.offset || !is_possible;
             if is_all && self.commits.under_way.is_none() {
                 return Ok(());
+            }
+            // Nobody knows when there will be room, and others wait to be stopped.
+            if self.commits.waits_for(WaitsFor::Nothing) == WaitsFor::StoreSpace {
+                return Err(TaskError::StoreFull);
             }
             if is_possible {
                 self.begin_commit()?;
@@ -182,7 +195,7 @@ impl<P: Processor> TaskRunner<P> {
         self.check_missing(now, input_end, is_full)?;
         if is_full {
             self.begin_commit()?;
-            self.status.set_waits_for(WaitsFor::Commit);
+            self.status.set_waits_for(self.commits.waits_for(WaitsFor::Commit));
             return Ok(Step::Idle);
         }
         if !self.apply_batch(now)? {
@@ -190,7 +203,7 @@ impl<P: Processor> TaskRunner<P> {
             self.commit_if_due(now)?;
             let waits_for =
                 if self.marks.is_holding() { WaitsFor::MissingRecords } else { WaitsFor::Nothing };
-            self.status.set_waits_for(waits_for);
+            self.status.set_waits_for(self.commits.waits_for(waits_for));
             return Ok(Step::Idle);
         }
         self.flush(now)
@@ -236,7 +249,7 @@ impl<P: Processor> TaskRunner<P> {
         self.applied = boundary.applied;
         self.commits.more_since.get_or_insert(now);
         self.status.set_applied(boundary.applied.offset, boundary.appended_at_ms, self.outputs.position());
-        self.status.set_waits_for(WaitsFor::Nothing);
+        self.status.set_waits_for(self.commits.waits_for(WaitsFor::Nothing));
         let left_out = self.marks.left_out();
         self.status.set_left_out(left_out.repeats, left_out.outdated);
         self.note_recovered()?;
@@ -259,8 +272,10 @@ impl<P: Processor> TaskRunner<P> {
             return Ok(());
         };
         let overdue_end = *self.overdue_end.get_or_insert(input_end);
-        // With too much staged nothing more can be read, and nothing committed before the gap closes.
-        if self.applied.offset >= overdue_end || is_full {
+        // With too much staged nothing more can be read, and nothing committed before the gap closes;
+        // unless a commit from before the gap is under way, which makes room when it ends.
+        let is_stuck = is_full && self.commits.under_way.is_none();
+        if self.applied.offset >= overdue_end || is_stuck {
             return Err(missing.into());
         }
         Ok(())
