@@ -43,7 +43,7 @@ pub const TARGETS: [Target; 17] = [
     Target { name: "settings", input_bytes_max: 4096, check: json::settings },
     Target { name: "rain_profile", input_bytes_max: 4096, check: json::rain_profile },
     Target { name: "topology", input_bytes_max: 8192, check: topology::compile },
-    Target { name: "segments", input_bytes_max: 16_384, check: segments::open },
+    Target { name: "segments", input_bytes_max: 16384, check: segments::open },
     Target { name: "answer", input_bytes_max: 4096, check: answers::answer },
     Target { name: "wire", input_bytes_max: 4096, check: answers::wire },
     Target { name: "http", input_bytes_max: 4096, check: http::request },
