@@ -18,7 +18,7 @@ use crate::device::Device;
 use crate::frame::Identity;
 use crate::index::FrameIndex;
 use crate::segment::read_up_to;
-use crate::wire::{aligned, put, u16_at, u32_at, u64_at};
+use crate::wire::{NUMBER_MAX, aligned, put, u16_at, u32_at, u64_at};
 
 const MAGIC: [u8; 4] = *b"hbT1";
 const TRAILER_BYTES: usize = 64;
@@ -116,16 +116,22 @@ impl Trailer {
             index_len: u32_at(&bytes, 12),
             index_crc: u32_at(&bytes, 8),
         };
-        Ok((sound && found == *identity).then_some(trailer))
+        let known = trailer.base < NUMBER_MAX && trailer.end < NUMBER_MAX;
+        Ok((sound && known && found == *identity).then_some(trailer))
     }
 
     /// Reads the frame index. `None` when it is damaged: the frames can still be walked.
     pub(crate) fn read_index(&self, file: &File) -> io::Result<Option<FrameIndex>> {
+        // It lies between the frames and the trailer: what says otherwise is not even read.
+        let end = self.index_at.checked_add(aligned(u64::from(self.index_len)));
+        if end.and_then(|end| end.checked_add(TRAILER_BYTES as u64)) != Some(file.metadata()?.len()) {
+            return Ok(None);
+        }
         let bytes = read_up_to(file, self.index_at, self.index_len as usize)?;
         if bytes.len() != self.index_len as usize || crc32c::crc32c(&bytes) != self.index_crc {
             return Ok(None);
         }
-        Ok(FrameIndex::decode(&bytes))
+        Ok(FrameIndex::decode(&bytes).filter(|index| index.lies_before(self.index_at)))
     }
 }
 

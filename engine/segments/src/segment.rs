@@ -18,13 +18,14 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use hongbao_engine::log::NAME_BYTES_MAX;
 use hongbao_engine::records::Offset;
 
 use crate::error::OpenError;
 use crate::frame::Identity;
 use crate::meta::FORMAT_VERSION;
 use crate::options::TOPICS_MAX;
-use crate::wire::{Take, aligned, i64_at, put, put_name, u16_at, u32_at, u64_at};
+use crate::wire::{NUMBER_MAX, Take, aligned, i64_at, put, put_name, u16_at, u32_at, u64_at};
 
 const MAGIC: [u8; 4] = *b"hbS1";
 const FIXED_BYTES: usize = 64;
@@ -132,7 +133,15 @@ impl SegmentHeader {
         let mut take = Take(table);
         let mut topics = NextOffsets::new();
         for _ in 0..u32_at(bytes, 60) {
-            topics.insert(take.name()?.into(), take.u64()?);
+            let (topic, next) = (take.name()?, take.u64()?);
+            let known = topic.len() <= NAME_BYTES_MAX && next < NUMBER_MAX;
+            if !known || topics.insert(topic.into(), next).is_some() {
+                return None;
+            }
+        }
+        // What is left over or given twice would move the place of the first frame.
+        if !take.0.is_empty() || u64_at(bytes, 32) >= NUMBER_MAX {
+            return None;
         }
         Some(Self {
             identity,
@@ -208,7 +217,7 @@ impl Listing {
         for entry in fs::read_dir(dir).map_err(OpenError::io(dir))? {
             let path = entry.map_err(OpenError::io(dir))?.path();
             let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
-            let generation = stem.parse::<u32>().ok().filter(|_| stem.len() == 10);
+            let generation = stem.parse::<u32>().ok().filter(|found| stem.len() == 10 && *found < u32::MAX);
             let suffix = path.extension().and_then(|suffix| suffix.to_str());
             match (generation, suffix) {
                 (Some(generation), Some(SEGMENT_SUFFIX)) => listing.segments.push(generation),

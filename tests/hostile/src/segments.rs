@@ -124,12 +124,14 @@ fn read_all(log: &SegmentLog, topic: &str) -> Result<(u64, Vec<Vec<u8>>), String
     let mut next = start;
     while next < end {
         log.read(ZERO, topic, next, 1 << 20, &mut batch).map_err(|error| error.to_string())?;
+        let records_before = records.len();
         assert!(!batch.is_empty(), "violation: {topic} has nothing at {next}, below its end {end}");
         for (offset, record) in batch.frames().flat_map(|frame| frame.records()) {
             assert!(offset == next, "violation: {topic} goes from {next} to {offset} (I5)");
             records.push(record.to_vec());
             next += 1;
         }
+        assert!(records.len() > records_before, "violation: {topic} has frames without records at {next}");
     }
     // From the middle of a frame.
     if end - start > 1 {

@@ -11,8 +11,9 @@ use crate::meter::{Bound, bounded};
 
 /// Values of the general reader: a byte of input can be an item of an array or a pair of a map.
 const VALUES: Bound = Bound { factor: 512, base: 256 << 10 };
-/// The general reader takes a block's stated size for granted, up to its own limit.
-const CONTAINER: Bound = Bound { factor: 512, base: 1 << 20 };
+/// The general reader reserves what a file says that follows, up to 64 MiB at a time, which a table
+/// rounds up.
+const CONTAINER: Bound = Bound { factor: 512, base: 256 << 20 };
 
 struct Foreign {
     schemas: WriterSchemas,
