@@ -165,6 +165,24 @@ mod tests {
     }
 
     #[test]
+    fn an_index_that_lies_elsewhere_is_not_read() {
+        let (file, _) = sealed();
+        let good = Trailer::read(file.as_file(), &IDENTITY).unwrap().unwrap();
+        let bad = [
+            Trailer { index_len: u32::MAX, ..good },
+            Trailer { index_at: u64::MAX, ..good },
+            Trailer { index_at: good.index_at - 64, ..good },
+        ];
+        for trailer in bad {
+            assert_eq!(trailer.read_index(file.as_file()).unwrap(), None, "{trailer:?}");
+        }
+        let end = file.as_file().metadata().unwrap().len() - TRAILER_BYTES as u64;
+        let beyond = Trailer { end: NUMBER_MAX, ..good };
+        OsDevice.write(file.as_file(), &mut [IoSlice::new(&beyond.encode())], end).unwrap();
+        assert_eq!(Trailer::read(file.as_file(), &IDENTITY).unwrap(), None, "a position beyond all bounds");
+    }
+
+    #[test]
     fn a_flipped_byte_is_seen() {
         let (file, index) = sealed();
         let good = std::fs::read(file.path()).unwrap();

@@ -252,6 +252,38 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_header_with_numbers_beyond_all_bounds_is_damaged() {
+        let bad = [
+            FrameHeader { position: NUMBER_MAX, ..header() },
+            FrameHeader { first_offset: u64::MAX, ..header() },
+            FrameHeader { frames_after: u32::MAX, ..header() },
+        ];
+        for header in bad {
+            let mut bytes = [0; FRAME_HEADER_BYTES];
+            header.encode(&mut bytes);
+            assert_eq!(FrameHeader::decode(&bytes, &IDENTITY), Err(Flaw::Header), "{header:?}");
+        }
+    }
+
+    #[test]
+    fn record_ends_cut_all_bytes_in_order() {
+        let cases: [(&[u32], usize, bool); 8] = [
+            (&[], 0, true),
+            (&[], 1, false),
+            (&[3], 3, true),
+            (&[0, 0, 3, 3], 3, true),
+            (&[3], 4, false),
+            (&[4], 3, false),
+            (&[3, 2, 3], 3, false),
+            (&[u32::MAX, 3], 3, false),
+        ];
+        for (ends, bytes_len, expected) in cases {
+            let encoded: Vec<u8> = ends.iter().flat_map(|end| end.to_le_bytes()).collect();
+            assert_eq!(ends_fit(&encoded, bytes_len), expected, "{ends:?} of {bytes_len}");
+        }
+    }
+
+    #[test]
     fn a_frame_of_another_log_partition_or_generation_is_foreign() {
         let mut bytes = [0; FRAME_HEADER_BYTES];
         header().encode(&mut bytes);

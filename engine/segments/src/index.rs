@@ -190,6 +190,26 @@ mod tests {
     }
 
     #[test]
+    fn frames_beyond_the_end_or_shorter_than_their_head_are_seen() {
+        let good = Entry { first_offset: 0, at: 64, appended_at_ms: 0, record_count: 2, len: 300 };
+        let cases = [
+            (good, 364, true),
+            (good, 363, false),
+            (Entry { at: u64::MAX, ..good }, 364, false),
+            (Entry { record_count: u32::MAX, ..good }, 364, false),
+            (Entry { len: u32::MAX, ..good }, 364, false),
+        ];
+        for (entry, end, expected) in cases {
+            let mut index = FrameIndex::default();
+            index.push("journal", entry);
+            assert_eq!(index.lies_before(end), expected, "{entry:?} before {end}");
+        }
+        let mut index = FrameIndex::default();
+        index.push("journal", Entry { first_offset: NUMBER_MAX, ..good });
+        assert_eq!(FrameIndex::decode(&index.encode()), None, "offsets beyond all bounds");
+    }
+
+    #[test]
     fn selects_whole_frames_below_the_end() {
         let cases = [
             ((0, 14, usize::MAX), 0..7),

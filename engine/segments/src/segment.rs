@@ -287,6 +287,26 @@ mod tests {
     }
 
     #[test]
+    fn a_table_that_is_not_as_written_is_refused() {
+        let good = header(3).encode();
+        let name_at = FIXED_BYTES + 1;
+        let entry = 1 + "orders.lane-".len() + 50 + 8;
+        let changes: [(&str, usize, Vec<u8>); 4] = [
+            ("a topic left over", 60, 2_u32.to_le_bytes().to_vec()),
+            ("a topic twice", name_at + entry, good[name_at..name_at + entry - 1].to_vec()),
+            ("an offset beyond all bounds", name_at + entry - 9, vec![0xff; 8]),
+            ("a position beyond all bounds", 32, vec![0xff; 8]),
+        ];
+        for (what, at, bytes) in changes {
+            let mut bad = good.clone();
+            bad[at..at + bytes.len()].copy_from_slice(&bytes);
+            let crc = crc32c::crc32c(&bad[CHECKED_FROM..]);
+            put(&mut bad, 4, crc.to_le_bytes());
+            assert!(matches!(found(&bad, &IDENTITY), Ok(FoundHeader::Unsound(_))), "{what}");
+        }
+    }
+
+    #[test]
     fn what_belongs_elsewhere_is_refused() {
         let good = header(3).encode();
         let cases = [
