@@ -94,15 +94,15 @@ impl Server {
         Ok(Self { state: Arc::new(state) })
     }
 
-    /// All routes, for tests that need no connection.
-    #[cfg(test)]
-    pub(crate) fn routes(&self) -> axum::Router {
+    /// The routes alone, without the bounds that belong to connections: to serve in process.
+    #[must_use]
+    pub fn routes(&self) -> axum::Router {
         router(Arc::clone(&self.state))
     }
 
     /// Serves until `stop` turns true, then finishes open requests for a while.
     pub async fn serve(self, listener: TcpListener, mut stop: watch::Receiver<bool>) {
-        let service = router(Arc::clone(&self.state));
+        let service = self.routes();
         let places = Arc::new(Semaphore::new(self.state.options.connections_max));
         let mut connections = JoinSet::new();
         loop {

@@ -7,7 +7,6 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -18,6 +17,7 @@ use crate::panics;
 use crate::partition::Partition;
 use crate::processor::FrozenRows;
 use crate::store::{Applied, Rows, Store, StoreError};
+use crate::thread::{Builder, JoinHandle};
 
 /// Longest time that a thread waits without looking; everything it waits for also wakes it.
 const WAIT_MAX: Duration = Duration::from_millis(100);
@@ -132,7 +132,7 @@ impl Committer {
         let mut committer = Self::manual(log, queue_max);
         for index in 0..threads {
             let shared = committer.shared.clone();
-            let builder = std::thread::Builder::new().name(format!("commit-{index}"));
+            let builder = Builder::new().name(format!("commit-{index}"));
             committer.threads.push(builder.spawn(move || shared.work())?);
         }
         Ok(committer)

@@ -17,3 +17,11 @@ pub mod seen;
 pub mod store;
 pub mod task;
 pub mod worker;
+
+/// Threads, for whoever starts them beside the engine: those of the system. `tests/interleavings`
+/// builds with threads that its scheduler steps, and with a `parking_lot` of the same kind.
+#[cfg(not(interleavings))]
+pub use std::thread;
+
+#[cfg(interleavings)]
+pub use parking_lot::thread;

@@ -5,13 +5,14 @@ use std::io::{self, IoSlice};
 use std::num::NonZero;
 use std::path::Path;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread::available_parallelism;
 
 use hongbao_engine::clock::{Clock, SystemClock};
 use hongbao_engine::log::{Appended, Log, LogError, Position, check_group};
 use hongbao_engine::partition::Partition;
 use hongbao_engine::progress::Progress;
 use hongbao_engine::records::{Frame, Offset, ReadBatch};
+use hongbao_engine::thread::{self, JoinHandle};
 
 use crate::commit::Commit;
 use crate::core::Core;
@@ -139,7 +140,7 @@ impl Inner {
         commit: Commit,
         writable: bool,
     ) -> Result<(Self, Recovery), OpenError> {
-        let threads = thread::available_parallelism().map_or(1, NonZero::get).min(usize::from(count));
+        let threads = available_parallelism().map_or(1, NonZero::get).min(usize::from(count));
         let place = |number| {
             let number = Partition(number);
             Place { core: &core, dir: partition_dir(dir, number.0), number, writable }.open()

@@ -253,6 +253,11 @@ impl Lane {
             reported: take.u64()?,
             unknown: take.u64()?,
         };
+        let counts = &lane.counts;
+        let ended = counts.credited.checked_add(counts.refused)?.checked_add(counts.reported)?;
+        if ended > lane.next_seq.checked_sub(1)? {
+            return None;
+        }
         let span = (take.u64()?, take.u64()?);
         lane.exceptions = (span.0 > 0).then_some(span);
         let ranges = take.u64()?;
