@@ -60,6 +60,7 @@ pub fn publish_settings(
         let control = Control::seal(ControlKind::Settings, partition.0, number, clock.wall_ms(), &body, &key);
         positions.push((partition, append(log, partition, &control)?));
     }
+    hongbao_engine::kill_point!("settings.appended");
     let started = clock.monotonic();
     for (partition, position) in positions {
         loop {
@@ -73,6 +74,7 @@ pub fn publish_settings(
             log.progress().wait(seen, Duration::from_millis(50));
         }
     }
+    hongbao_engine::kill_point!("settings.durable");
     Ok(())
 }
 
@@ -93,7 +95,9 @@ fn tick(log: &dyn Log, clock: &dyn Clock, partition: Partition, key: &ControlKey
     let (_, end) = log.range(partition, AWARDS)?;
     let number = i64::try_from(end).unwrap_or(i64::MAX).saturating_add(1);
     let tick = Control::seal(ControlKind::Tick, partition.0, number, clock.wall_ms(), &[], key);
-    append(log, partition, &tick).map(drop)
+    append(log, partition, &tick)?;
+    hongbao_engine::kill_point!("tick.appended");
+    Ok(())
 }
 
 /// Appends the time to every partition, once a second, until dropped.

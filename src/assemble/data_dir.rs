@@ -152,8 +152,12 @@ pub fn write_durably_at(root: &Path, name: &str, bytes: &[u8], mode: u32) -> any
         let mut file = File::options().create(true).truncate(true).write(true).mode(mode).open(&draft)?;
         file.write_all(bytes)?;
         file.sync_all()?;
+        hongbao_engine::kill_point!("data.file.drafted");
         std::fs::rename(&draft, &path)?;
-        File::open(root)?.sync_all()
+        hongbao_engine::kill_point!("data.file.renamed");
+        File::open(root)?.sync_all()?;
+        hongbao_engine::kill_point!("data.file.synced");
+        Ok(())
     };
     write().with_context(|| format!("cannot write {}", path.display()))
 }

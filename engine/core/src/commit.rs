@@ -212,10 +212,13 @@ impl Shared {
         if self.log.durable(job.partition)? < job.after {
             return Err(LogError::Failed("outputs are not durable any more".to_owned()).into());
         }
+        crate::kill_point!("commit.begun");
         let mut runs = (job.fold_rows)()?;
         runs.push(job.task_rows);
         runs.retain(|rows| !rows.is_empty());
+        crate::kill_point!("commit.rows.built");
         job.store.commit(&runs, job.applied)?;
+        crate::kill_point!("commit.done");
         Ok(())
     }
 }

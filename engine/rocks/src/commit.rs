@@ -84,11 +84,14 @@ pub(crate) fn write_file<'a>(
             }
             put(row)?;
         }
+        hongbao_engine::kill_point!("store.staged.rows");
         extra.map_or(Ok(()), put)?;
+        hongbao_engine::kill_point!("store.staged.positions");
         // Finishing syncs the file.
         writer.finish()
     };
     write().map_err(|error| failed(&error))?;
+    hongbao_engine::kill_point!("store.staged.synced");
     keep_cached(path);
     Ok(())
 }

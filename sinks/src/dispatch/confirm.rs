@@ -32,6 +32,7 @@ impl Dispatcher {
         let Some(first) = writers.first() else { return Ok(0) };
         let partition = self.lanes[*first].tracks[track].partition;
         let frames: Vec<Frame<'_>> = writers.iter().map(|index| self.frame(*index, track)).collect();
+        hongbao_engine::kill_point!("sink.facts.gathered");
         let appended = match self.log.append(partition, &frames) {
             Ok(appended) => appended,
             Err(LogError::Full(_)) => return Ok(0),
@@ -43,6 +44,7 @@ impl Dispatcher {
                 return Ok(1);
             }
         };
+        hongbao_engine::kill_point!("sink.facts.written");
         for (index, offset) in writers.iter().zip(appended.first_offsets) {
             let place = &mut self.lanes[*index].tracks[track];
             place.facts.appended();
@@ -65,6 +67,7 @@ impl Dispatcher {
         let place = &mut self.lanes[lane].tracks[track];
         for ticket in place.unflushed.drain(..) {
             if let Some(flight) = self.flights.get_mut(&ticket) {
+                hongbao_engine::kill_point!("sink.intent.written");
                 flight.stage = Stage::Intended(position);
                 place.intended.push_back((position, ticket));
             }
@@ -99,6 +102,7 @@ impl Dispatcher {
         let count = intended.iter().take_while(|(position, _)| *position <= durable).count();
         for (_, ticket) in intended.drain(..count) {
             if let Some(flight) = self.flights.get_mut(&ticket) {
+                hongbao_engine::kill_point!("sink.intent.durable");
                 flight.stage = Stage::Durable { since };
                 lane.sendable.push_back(ticket);
             }

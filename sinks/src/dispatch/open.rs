@@ -173,6 +173,7 @@ impl Dispatcher {
         let Lane { source, tracks, .. } = &mut self.lanes[lane];
         tracks[track].facts.open(source, self.writer, epoch, now.wall_ms);
         tracks[track].phase = Phase::Announced { offset: None };
+        hongbao_engine::kill_point!("sink.lane.announced");
     }
 
     fn start_track(&mut self, lane: usize, track: usize, resume: &LaneResume, now: Now) {
@@ -184,6 +185,7 @@ impl Dispatcher {
         let (partition, epoch) = (track.partition.0, track.facts.epoch());
         tracing::debug!(lane = &**name, partition, epoch, low_water = resume.low_water, "lane opened");
         track.opened_at = now;
+        hongbao_engine::kill_point!("sink.lane.started");
     }
 
     /// Reads ahead where orders run short.

@@ -298,6 +298,7 @@ impl Worker {
         let result = match job {
             Job::Credit(_, batch) => {
                 let outcomes = shard.credit(&batch)?;
+                hongbao_engine::kill_point!("ledger.decided");
                 self.append(index)?;
                 self.teller.status.count(&outcomes, batch.len());
                 Completed::Sent { outcomes, pause: None }
@@ -331,7 +332,9 @@ impl Worker {
             if !self.shards[usize::from(first.partition.0)].is_durable(first.position)? {
                 self.waiting.rotate_left(1);
             } else if let Some(durable) = self.waiting.pop_front() {
+                hongbao_engine::kill_point!("ledger.durable");
                 self.teller.tell(durable.completion);
+                hongbao_engine::kill_point!("ledger.answered");
                 told += 1;
             }
         }
