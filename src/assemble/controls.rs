@@ -17,6 +17,7 @@ use hongbao_schemas::settings::Settings;
 use hongbao_topology::Topology;
 
 use super::data_dir::DataDir;
+use super::sealed_file;
 
 const SETTINGS_FILE: &str = "settings.json";
 const TICK_EVERY: Duration = Duration::from_secs(1);
@@ -34,12 +35,11 @@ pub fn publish_settings(
     topology: &Topology,
 ) -> anyhow::Result<()> {
     let path = data.path(SETTINGS_FILE);
-    let last = match std::fs::read(&path) {
-        Ok(json) => {
+    let last = match sealed_file::read(&path)? {
+        Some(json) => {
             Some(Settings::from_json(&json).with_context(|| format!("{} is malformed", path.display()))?)
         }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-        Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+        None => None,
     };
     let last_number = last.as_ref().map_or(0, |settings| settings.number);
     let settings = match last {

@@ -1,12 +1,13 @@
 //! The data folder: whose it is, what is fixed in it for life, and that one process holds it.
 
 use std::fs::{File, TryLockError};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
 use hongbao_schemas::control::ControlKey;
 use serde::{Deserialize, Serialize};
+
+use super::sealed_file;
 
 const FORMAT: u32 = 1;
 const IDENTITY_FILE: &str = "hongbao.json";
@@ -49,10 +50,10 @@ impl DataDir {
             let mut key = [0; 32];
             getrandom::fill(&mut key)
                 .map_err(|error| anyhow!("no randomness for the control key: {error}"))?;
-            write_durably_at(root, KEY_FILE, &key, 0o600)?;
+            sealed_file::write(root, KEY_FILE, &key, 0o600)?;
             let identity = Identity { format: FORMAT, namespace: namespace.to_owned(), partitions };
             // Last, so that a folder with an identity has everything.
-            write_durably_at(root, IDENTITY_FILE, &serde_json::to_vec_pretty(&identity)?, 0o644)?;
+            sealed_file::write(root, IDENTITY_FILE, &serde_json::to_vec_pretty(&identity)?, 0o644)?;
         }
         let opened = Self::with_lock(root, lock)?;
         if opened.identity.partitions != partitions {
@@ -77,14 +78,14 @@ impl DataDir {
 
     fn with_lock(root: &Path, lock: File) -> anyhow::Result<Self> {
         let path = root.join(IDENTITY_FILE);
-        let text = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let text = present(&path)?;
         let identity: Identity =
             serde_json::from_slice(&text).with_context(|| format!("{} is malformed", path.display()))?;
         if identity.format != FORMAT {
             bail!("{} says format {}, this program knows {FORMAT}", path.display(), identity.format);
         }
         let path = root.join(KEY_FILE);
-        let key = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let key = present(&path)?;
         let control_key = key.try_into().map_err(|_| anyhow!("{} does not hold 32 bytes", path.display()))?;
         Ok(Self { root: root.to_owned(), identity, control_key, _lock: lock })
     }
@@ -101,13 +102,18 @@ impl DataDir {
 
     /// Replaces a file of the folder in one durable step.
     pub fn write_durably(&self, name: &str, bytes: &[u8]) -> anyhow::Result<()> {
-        write_durably_at(&self.root, name, bytes, 0o644)
+        sealed_file::write(&self.root, name, bytes, 0o644)
     }
 
     /// A path within the folder.
     pub fn path(&self, name: &str) -> PathBuf {
         self.root.join(name)
     }
+}
+
+/// What a file holds that must be there.
+fn present(path: &Path) -> anyhow::Result<Vec<u8>> {
+    sealed_file::read(path)?.ok_or_else(|| anyhow!("{} is missing", path.display()))
 }
 
 fn lock(root: &Path) -> anyhow::Result<File> {
@@ -142,24 +148,6 @@ fn refuse_foreign(root: &Path) -> anyhow::Result<()> {
         }
     }
     Ok(())
-}
-
-/// Replaces a file of a folder in one durable step.
-pub fn write_durably_at(root: &Path, name: &str, bytes: &[u8], mode: u32) -> anyhow::Result<()> {
-    use std::os::unix::fs::OpenOptionsExt;
-    let (path, draft) = (root.join(name), root.join(format!("{name}.new")));
-    let write = || -> std::io::Result<()> {
-        let mut file = File::options().create(true).truncate(true).write(true).mode(mode).open(&draft)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        hongbao_engine::kill_point!("data.file.drafted");
-        std::fs::rename(&draft, &path)?;
-        hongbao_engine::kill_point!("data.file.renamed");
-        File::open(root)?.sync_all()?;
-        hongbao_engine::kill_point!("data.file.synced");
-        Ok(())
-    };
-    write().with_context(|| format!("cannot write {}", path.display()))
 }
 
 #[cfg(test)]

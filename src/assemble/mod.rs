@@ -5,6 +5,7 @@ mod data_dir;
 mod journal;
 mod reads;
 mod samples;
+mod sealed_file;
 mod sinks;
 mod targets;
 mod tasks;

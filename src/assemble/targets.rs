@@ -8,7 +8,8 @@ use anyhow::Context;
 use hongbao_topology::{DownstreamKind, Topology};
 use parking_lot::Mutex;
 
-use super::data_dir::{DataDir, write_durably_at};
+use super::data_dir::DataDir;
+use super::sealed_file;
 
 const FILE: &str = "lanes.json";
 
@@ -24,12 +25,11 @@ impl Targets {
     /// Reads what the last start left.
     pub fn open(data: &DataDir, topology: &Topology) -> anyhow::Result<Self> {
         let path = data.path(FILE);
-        let sent_to = match std::fs::read(&path) {
-            Ok(json) => {
+        let sent_to = match sealed_file::read(&path)? {
+            Some(json) => {
                 serde_json::from_slice(&json).with_context(|| format!("{} is malformed", path.display()))?
             }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => BTreeMap::new(),
-            Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+            None => BTreeMap::new(),
         };
         let named = |lane: &hongbao_topology::Lane| {
             let kind =
@@ -58,7 +58,7 @@ impl Targets {
         }
         sent_to.insert(key, now.clone());
         let json = serde_json::to_vec_pretty(&*sent_to).map_err(|error| error.to_string())?;
-        write_durably_at(&self.root, FILE, &json, 0o644).map_err(|error| format!("{error:#}"))
+        sealed_file::write(&self.root, FILE, &json, 0o644).map_err(|error| format!("{error:#}"))
     }
 }
 
@@ -81,8 +81,8 @@ mod tests {
 
     fn targets(data: &DataDir, downstream: &str) -> Targets {
         let now = BTreeMap::from([("coupon".to_owned(), downstream.to_owned())]);
-        let sent_to = std::fs::read(data.path(FILE))
-            .map_or_else(|_| BTreeMap::new(), |json| serde_json::from_slice(&json).unwrap());
+        let sent_to = sealed_file::read(&data.path(FILE)).unwrap();
+        let sent_to = sent_to.map_or_else(BTreeMap::new, |json| serde_json::from_slice(&json).unwrap());
         Targets { root: data.path(""), now, sent_to: Mutex::new(sent_to) }
     }
 
