@@ -3,7 +3,9 @@
 //! what each part covers.
 
 mod figures;
+mod flips;
 mod http;
+mod jobs;
 mod kills;
 mod process;
 mod rig;
@@ -18,10 +20,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use figures::Figures;
+use flips::Flips;
 use kills::Kills;
 
 const USAGE: &str =
-    "usage: hongbao-crashes kills --program FILE [--count N] [--seed S] [--jobs N] [--dir DIR]";
+    "usage: hongbao-crashes kills|flips --program FILE [--count N] [--seed S] [--jobs N] [--dir DIR]";
 const USAGE_CODE: u8 = 2;
 
 fn main() -> ExitCode {
@@ -80,22 +83,21 @@ impl Options {
 /// Runs a part; none when there is no such.
 fn run(name: &str, options: &Options) -> io::Result<Option<Figures>> {
     let seed = options.number("seed", 1)?;
-    let (folder, figures) = match name {
+    let program = options.path("program")?;
+    let jobs = options.number("jobs", 4)?;
+    let folder = options.folder(name)?;
+    let kept = folder.clone();
+    let figures = match name {
         "kills" => {
-            let folder = options.folder(name)?;
-            let kills = Kills {
-                program: options.path("program")?,
-                folder: folder.clone(),
-                count: options.number("count", 1_000)?,
-                seed,
-                jobs: options.number("jobs", 4)?,
-            };
-            (folder, kills::run(&kills)?)
+            kills::run(&Kills { program, folder, count: options.number("count", 1_000)?, seed, jobs })?
+        }
+        "flips" => {
+            flips::run(&Flips { program, folder, count: options.number("count", 1_000)?, seed, jobs })?
         }
         _ => return Ok(None),
     };
     if figures.violations.is_empty() {
-        std::fs::remove_dir_all(folder)?;
+        std::fs::remove_dir_all(kept)?;
     }
     Ok(Some(figures))
 }

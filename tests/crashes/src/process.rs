@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -124,10 +125,25 @@ impl Drop for Process {
     }
 }
 
+/// Ports that the system never gives to clients: one that knocks at a port of those where nobody
+/// listens may be connected to itself.
+const PORTS: (u16, u16) = (12_000, 30_000);
+
 /// An address on the loopback that nobody uses now.
 ///
 /// # Errors
-/// Of the system.
+/// All are taken.
 pub fn free_address() -> io::Result<SocketAddr> {
-    TcpListener::bind("127.0.0.1:0")?.local_addr()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let span = u32::from(PORTS.1 - PORTS.0);
+    // Two harnesses at a time begin at different places.
+    let first = std::process::id().wrapping_mul(997);
+    for _ in 0..span {
+        let drawn = first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % span;
+        let address = SocketAddr::from(([127, 0, 0, 1], PORTS.0 + drawn as u16));
+        if TcpListener::bind(address).is_ok() {
+            return Ok(address);
+        }
+    }
+    Err(io::ErrorKind::AddrInUse.into())
 }

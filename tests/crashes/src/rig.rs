@@ -132,6 +132,14 @@ impl Rig {
         Ok(Self { program: program.to_owned(), folder, address: free_address()? })
     }
 
+    /// The same for a copy of the folder.
+    ///
+    /// # Errors
+    /// Of the system.
+    pub fn moved_to(&self, folder: PathBuf) -> io::Result<Self> {
+        Ok(Self { program: self.program.clone(), folder, address: free_address()? })
+    }
+
     /// A path in the folder.
     #[must_use]
     pub fn path(&self, name: &str) -> String {
@@ -190,12 +198,18 @@ impl Rig {
     /// The node does not answer, or some orders do not end.
     pub fn settled(&self, api: &mut Connection) -> io::Result<Vec<Value>> {
         until("everything is folded", || Ok((api.get("/v1/awards/none")?.status == 404).then_some(())))?;
-        until("all orders end", || {
-            let lanes = api.get("/v1/lanes")?.json();
-            let lanes = lanes.as_array().cloned().unwrap_or_default();
-            let is_done = |lane: &Value| lane["backlog"] == 0 && lane["unknown"] == 0;
-            Ok((!lanes.is_empty() && lanes.iter().all(is_done)).then_some(lanes))
-        })
+        until("all orders end", || Self::are_settled(api))
+    }
+
+    /// The lanes, if every order of each has ended.
+    ///
+    /// # Errors
+    /// The node does not answer.
+    pub fn are_settled(api: &mut Connection) -> io::Result<Option<Vec<Value>>> {
+        let lanes = api.get("/v1/lanes")?.json();
+        let lanes = lanes.as_array().cloned().unwrap_or_default();
+        let is_done = |lane: &Value| lane["backlog"] == 0 && lane["unknown"] == 0;
+        Ok((!lanes.is_empty() && lanes.iter().all(is_done)).then_some(lanes))
     }
 }
 

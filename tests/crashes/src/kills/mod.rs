@@ -8,13 +8,13 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
 
 use hongbao_engine::crash::POINTS;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use crate::figures::Figures;
+use crate::jobs::on_threads;
 use crate::rig::{Mall, Rig};
 use crate::traffic::Traffic;
 use crate::wait::Dice;
@@ -46,15 +46,7 @@ pub fn run(kills: &Kills) -> io::Result<Figures> {
     let (begun, chains) = (AtomicU64::new(0), AtomicU64::new(0));
     let tallies = Mutex::new(Vec::new());
     let mut figures = Figures::begin("kills");
-    thread::scope(|scope| {
-        let worker = |job| {
-            let (aim, begun, chains, tallies) = (&aim, &begun, &chains, &tallies);
-            scope.spawn(move || work(kills, job, aim, begun, chains, tallies))
-        };
-        let workers: Vec<_> = (0..kills.jobs).map(worker).collect();
-        let ended = workers.into_iter().map(|worker| worker.join().map_err(|_| io::Error::other("panicked")));
-        ended.collect::<io::Result<Vec<_>>>()?.into_iter().collect::<io::Result<Vec<()>>>()
-    })?;
+    on_threads(kills.jobs, |job| work(kills, job, &aim, &begun, &chains, &tallies))?;
     report(&mut figures, &aim.into_inner(), tallies.into_inner());
     Ok(figures)
 }
