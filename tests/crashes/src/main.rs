@@ -5,6 +5,7 @@
 mod figures;
 mod flips;
 mod http;
+mod images;
 mod jobs;
 mod kills;
 mod process;
@@ -21,10 +22,10 @@ use std::process::ExitCode;
 
 use figures::Figures;
 use flips::Flips;
+use images::Images;
 use kills::Kills;
 
-const USAGE: &str =
-    "usage: hongbao-crashes kills|flips --program FILE [--count N] [--seed S] [--jobs N] [--dir DIR]";
+const USAGE: &str = "usage: hongbao-crashes kills|flips|images --program FILE [--preload FILE] [--count N] [--seed S] [--jobs N] [--dir DIR]";
 const USAGE_CODE: u8 = 2;
 
 fn main() -> ExitCode {
@@ -93,6 +94,10 @@ fn run(name: &str, options: &Options) -> io::Result<Option<Figures>> {
         }
         "flips" => {
             flips::run(&Flips { program, folder, count: options.number("count", 1_000)?, seed, jobs })?
+        }
+        "images" => {
+            let (preload, count) = (options.path("preload")?, options.number("count", 1_000)?);
+            images::run(&Images { program, preload, folder, count, seed, jobs })?
         }
         _ => return Ok(None),
     };

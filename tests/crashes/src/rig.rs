@@ -34,8 +34,21 @@ scenes:
   firework: {reward_type: pendant}
 ";
 
-/// Cash to the embedded ledger, coupons over HTTP, pendants to a simulation within the process.
-fn topology(partitions: u16, mall: SocketAddr) -> String {
+/// Who gives pendants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pendants {
+    /// A simulation within the process, whose book survives a kill, but no loss of power.
+    Within,
+    /// The downstream outside.
+    Outside,
+}
+
+/// Cash to the embedded ledger, coupons over HTTP.
+fn topology(partitions: u16, mall: SocketAddr, pendants: Pendants) -> String {
+    let (partner, other) = match pendants {
+        Pendants::Within => ("  partner:\n    simulated: {profile: steady, seed: 11}\n", "partner"),
+        Pendants::Outside => ("", "mall"),
+    };
     format!(
         "\
 version: 1
@@ -49,14 +62,12 @@ downstreams:
   mall:
     http: {{url: \"http://{mall}/grant\", query_url: \"http://{mall}/query\", key_life: 24h, timeout: 200ms, \
          batch: {{max_items: 50, max_delay: 1ms}}}}
-  partner:
-    simulated: {{profile: steady, seed: 11}}
-pools:
+{partner}pools:
   payment: {{rate: 40000/s, burst: 300, rank: [cash, coupon], floor: 10%}}
 lanes:
   cash:   {{reward_types: [cash], downstream: bank, rate: 40000/s}}
   coupon: {{reward_types: [coupon.film], downstream: mall, rate: 20000/s}}
-  other:  {{reward_types: [pendant], downstream: partner, rate: 20000/s}}
+  other:  {{reward_types: [pendant], downstream: {other}, rate: 20000/s}}
 "
     )
 }
@@ -125,9 +136,15 @@ impl Rig {
     ///
     /// # Errors
     /// Of the file system.
-    pub fn new(program: &Path, folder: PathBuf, partitions: u16, mall: SocketAddr) -> io::Result<Self> {
+    pub fn new(
+        program: &Path,
+        folder: PathBuf,
+        partitions: u16,
+        mall: SocketAddr,
+        pendants: Pendants,
+    ) -> io::Result<Self> {
         fs::create_dir_all(folder.join("campaigns"))?;
-        fs::write(folder.join("topology.yaml"), topology(partitions, mall))?;
+        fs::write(folder.join("topology.yaml"), topology(partitions, mall, pendants))?;
         fs::write(folder.join("campaigns/spring.yaml"), CAMPAIGN)?;
         Ok(Self { program: program.to_owned(), folder, address: free_address()? })
     }

@@ -61,6 +61,12 @@ impl Traffic {
         }
     }
 
+    /// Order numbers of the batch that waits for its acknowledgement.
+    #[must_use]
+    pub fn open_order_numbers(&self) -> Vec<String> {
+        self.open.iter().flatten().map(|order| order.order_no.clone()).collect()
+    }
+
     /// Whether a batch waits for its acknowledgement.
     #[must_use]
     pub fn is_open(&self) -> bool {

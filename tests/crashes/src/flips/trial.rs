@@ -10,13 +10,16 @@ use serde_json::Value;
 
 use super::Flips;
 use super::damage::{self, Damage};
+use crate::http::Connection;
 use crate::process::{End, Process};
-use crate::rig::{DEADLINE, Mall, MallBook, Rig, until};
+use crate::rig::{DEADLINE, Mall, MallBook, Pendants, Rig, until};
 use crate::traffic::Traffic;
 use crate::wait::{Dice, pause};
 
 /// What earlier processes said is not for a copy.
 const OWN_LOGS: [&str; 2] = ["node.log", "check.log"];
+/// A node that breaks a connection has ended, or is about to.
+const GONE_WITHIN: Duration = Duration::from_secs(5);
 const BATCHES: u32 = 60;
 const BATCH_ITEMS: u64 = 15;
 
@@ -73,14 +76,15 @@ impl Base {
         let name = if is_stopped { "stopped" } else { "killed" };
         fs::create_dir_all(home)?;
         let mall = Mall::start(&flips.program, home, "steady", flips.seed ^ job)?;
-        let rig = Rig::new(&flips.program, home.join(name), 2, mall.address)?;
+        let rig = Rig::new(&flips.program, home.join(name), 2, mall.address, Pendants::Within)?;
         let mut traffic = Traffic::new(format!("j{job}"), flips.seed ^ job);
         let mut process = rig.start(&[])?;
-        let listens = |found: Option<_>| found.ok_or_else(|| io::Error::other("the node does not start"));
-        let mut api = listens(rig.connect(&mut process)?)?;
+        let mut api = listening(&rig, &mut process)?;
         for _ in 0..BATCHES {
             let batch = traffic.batch(BATCH_ITEMS);
-            match api.post("/v1/awards", &batch)?.status {
+            let answer = api.post("/v1/awards", &batch);
+            let answer = answer.map_err(|error| io::Error::other(format!("{error}: {}", process.says())))?;
+            match answer.status {
                 200 | 202 => traffic.acknowledge(),
                 status => return Err(io::Error::other(format!("awards were answered with {status}"))),
             }
@@ -97,7 +101,7 @@ impl Base {
         // What the sound folder comes to: afterwards the downstream has nothing to learn from it.
         let whole = base.copy("whole")?;
         let mut process = whole.start(&[])?;
-        let mut api = listens(whole.connect(&mut process)?)?;
+        let mut api = listening(&whole, &mut process)?;
         whole.settled(&mut api)?;
         base.counts = api.get("/v1/counts")?.json();
         base.settled = base.mall.book()?;
@@ -161,16 +165,24 @@ impl Base {
             return Ok(Standing::Ended(process.ended()?.unwrap_or(End::Code(-1))));
         };
         let may_resend = damage.kind == "folder";
-        until("the node is ready, halted or gone", || {
-            let Ok(answer) = api.get("/readyz") else {
-                return Ok(process.ends_within(DEADLINE)?.map(Standing::Ended));
-            };
-            if answer.body.starts_with(b"halted") {
-                return Ok(Some(Standing::Halted));
-            }
-            let is_ready = answer.status == 200 && (!may_resend || Rig::are_settled(&mut api)?.is_some());
-            if is_ready { Ok(Some(Standing::Ready(api.get("/v1/counts")?.json()))) } else { Ok(None) }
+        until("the node is ready, halted or gone", || match Self::looks(&mut api, may_resend) {
+            Ok(standing) => Ok(standing),
+            Err(error) => match process.ends_within(GONE_WITHIN)? {
+                Some(end) => Ok(Some(Standing::Ended(end))),
+                None => Err(io::Error::other(format!("{error}: {}", process.says()))),
+            },
         })
+    }
+
+    fn looks(api: &mut Connection, may_resend: bool) -> io::Result<Option<Standing>> {
+        let answer = api.get("/readyz")?;
+        if answer.body.starts_with(b"halted") {
+            return Ok(Some(Standing::Halted));
+        }
+        if answer.status != 200 || (may_resend && Rig::are_settled(api)?.is_none()) {
+            return Ok(None);
+        }
+        Ok(Some(Standing::Ready(api.get("/v1/counts")?.json())))
     }
 
     /// Whether the downstream learned anything from damaged folders: an order under another key is
@@ -180,6 +192,12 @@ impl Base {
         let is_same = now.effects == self.settled.effects && now.double_effects == 0 && now.mismatches == 0;
         Ok((!is_same).then(|| format!("I10, I13: the downstream had {:?}, now {now:?}", self.settled)))
     }
+}
+
+/// A connection to a node that must come up.
+fn listening(rig: &Rig, process: &mut Process) -> io::Result<Connection> {
+    let found = rig.connect(process)?;
+    found.ok_or_else(|| io::Error::other(format!("the node does not start: {}", process.says())))
 }
 
 fn copy_all(from: &Path, to: &PathBuf) -> io::Result<()> {

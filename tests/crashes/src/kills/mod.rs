@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::figures::Figures;
 use crate::jobs::on_threads;
-use crate::rig::{Mall, Rig};
+use crate::rig::{Mall, Pendants, Rig};
 use crate::traffic::Traffic;
 use crate::wait::Dice;
 use aim::Aim;
@@ -92,7 +92,7 @@ fn one_chain(
 ) -> io::Result<Tally> {
     let folder = home.join(format!("chain-{number}"));
     let partitions = 1 + dice.below(2) as u16;
-    let rig = Rig::new(&kills.program, folder, partitions, mall.address)?;
+    let rig = Rig::new(&kills.program, folder, partitions, mall.address, Pendants::Within)?;
     let traffic = Traffic::new(format!("c{number}"), kills.seed ^ (number << 32));
     let chain = Chain { rig, mall, aim, traffic, dice, tally: Tally::default() };
     let (rig, mut tally) = chain.run(wanted)?;
