@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use sources::{read, with_extension};
 
 /// What each crate may use of the project's own; nothing else.
-const EDGES: [(&str, &[&str]); 16] = [
+const EDGES: [(&str, &[&str]); 17] = [
     ("hongbao-schemas", &[]),
     ("hongbao-engine", &[]),
     ("hongbao-segments", &["hongbao-engine"]),
@@ -41,6 +41,7 @@ const EDGES: [(&str, &[&str]); 16] = [
     ("hongbao-producers", &["hongbao-engine", "hongbao-schemas"]),
     ("hongbao-api", &["hongbao-engine", "hongbao-schemas"]),
     ("hongbao-audit", &["hongbao-engine", "hongbao-schemas"]),
+    ("hongbao-crashes", &["hongbao-engine", "hongbao-rocks", "hongbao-schemas", "hongbao-segments"]),
     (
         "hongbao",
         &[

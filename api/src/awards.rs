@@ -101,6 +101,7 @@ pub async fn publish(
         }
         None => vec![None; awards.len()],
     };
+    hongbao_engine::kill_point!("api.publish.decided");
     let queued = appended.queued;
     if many { Ok(answer_many(awards, &queued, &verdicts)) } else { answer_one(&awards, &queued, &verdicts) }
 }
@@ -201,7 +202,9 @@ async fn append(state: &ApiState, awards: &[AwardBuf]) -> Result<Appended, Probl
             queued.offset += first;
         }
     }
+    hongbao_engine::kill_point!("api.publish.appended");
     wait_durable(state, &positions).await?;
+    hongbao_engine::kill_point!("api.publish.durable");
     Ok(appended)
 }
 

@@ -34,7 +34,9 @@ pub fn tick(
     let (_, end) = log.range(partition, AWARDS)?;
     let number = i64::try_from(end).unwrap_or(i64::MAX).saturating_add(1);
     let tick = Control::seal(ControlKind::Tick, partition.0, number, clock.wall_ms(), &[], key);
-    append(log, partition, &tick).map(drop)
+    append(log, partition, &tick)?;
+    hongbao_engine::kill_point!("tick.appended");
+    Ok(())
 }
 
 /// Appends the time to every partition, once a second, until dropped. A damaged partition gets none.

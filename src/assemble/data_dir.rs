@@ -1,12 +1,13 @@
 //! The data folder: whose it is, what is fixed in it for life, and that one process holds it.
 
 use std::fs::{File, TryLockError};
-use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
 use hongbao_schemas::control::ControlKey;
 use serde::{Deserialize, Serialize};
+
+use super::sealed_file;
 
 const FORMAT: u32 = 1;
 const IDENTITY_FILE: &str = "hongbao.json";
@@ -84,14 +85,14 @@ impl DataDir {
 
     fn with_lock(root: &Path, lock: File) -> anyhow::Result<Self> {
         let path = root.join(IDENTITY_FILE);
-        let text = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let text = present(&path)?;
         let identity: Identity =
             serde_json::from_slice(&text).with_context(|| format!("{} is malformed", path.display()))?;
         if identity.format != FORMAT {
             bail!("{} says format {}, this program knows {FORMAT}", path.display(), identity.format);
         }
         let path = root.join(KEY_FILE);
-        let key = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let key = present(&path)?;
         let control_key = key.try_into().map_err(|_| anyhow!("{} does not hold 32 bytes", path.display()))?;
         Ok(Self { folder: Folder { root: root.to_owned() }, identity, control_key, _lock: lock })
     }
@@ -128,11 +129,8 @@ impl Folder {
         E: std::error::Error + Send + Sync + 'static,
     {
         let path = self.root.join(name);
-        match std::fs::read(&path) {
-            Ok(bytes) => decode(&bytes).map(Some).with_context(|| format!("{} is malformed", path.display())),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
-        }
+        let Some(bytes) = sealed_file::read(&path)? else { return Ok(None) };
+        decode(&bytes).map(Some).with_context(|| format!("{} is malformed", path.display()))
     }
 
     /// Replaces a file in one durable step.
@@ -141,17 +139,13 @@ impl Folder {
     }
 
     fn write_as(&self, name: &str, bytes: &[u8], mode: u32) -> anyhow::Result<()> {
-        use std::os::unix::fs::OpenOptionsExt;
-        let (path, draft) = (self.root.join(name), self.root.join(format!("{name}.new")));
-        let write = || -> std::io::Result<()> {
-            let mut file = File::options().create(true).truncate(true).write(true).mode(mode).open(&draft)?;
-            file.write_all(bytes)?;
-            file.sync_all()?;
-            std::fs::rename(&draft, &path)?;
-            File::open(&self.root)?.sync_all()
-        };
-        write().with_context(|| format!("cannot write {}", path.display()))
+        sealed_file::write(&self.root, name, bytes, mode)
     }
+}
+
+/// What a file holds that must be there.
+fn present(path: &Path) -> anyhow::Result<Vec<u8>> {
+    sealed_file::read(path)?.ok_or_else(|| anyhow!("{} is missing", path.display()))
 }
 
 fn lock(root: &Path) -> anyhow::Result<File> {

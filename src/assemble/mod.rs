@@ -7,6 +7,7 @@ mod journal;
 mod memory;
 mod reads;
 mod samples;
+mod sealed_file;
 mod settings;
 mod sinks;
 mod targets;
@@ -18,6 +19,7 @@ use std::sync::atomic::Ordering;
 
 use anyhow::Context;
 use hongbao_engine::clock::{Clock, SystemClock};
+use hongbao_engine::crash::squeezed;
 use hongbao_engine::log::Log;
 use hongbao_engine::task::TaskPolicy;
 use hongbao_segments::{SegmentLog, SegmentOptions};
@@ -71,7 +73,7 @@ pub fn segment_options(topology: &Topology) -> SegmentOptions {
     let segments = topology.segments();
     SegmentOptions {
         partitions: topology.partitions(),
-        segment_bytes: segments.segment_size_bytes(),
+        segment_bytes: squeezed("segment_bytes", segments.segment_size_bytes()),
         sync_max_delay: segments.sync_max_delay(),
         sync_max_bytes: segments.sync_max_bytes(),
     }

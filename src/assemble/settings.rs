@@ -72,7 +72,10 @@ pub fn publish_settings(
         };
         positions.extend(unless_damaged(partition, publish())?.map(|position| (partition, position)));
     }
-    wait_durable(log, clock, &positions)
+    hongbao_engine::kill_point!("settings.appended");
+    wait_durable(log, clock, &positions)?;
+    hongbao_engine::kill_point!("settings.durable");
+    Ok(())
 }
 
 /// Damage of one partition is not the end of the others.

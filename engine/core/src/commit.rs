@@ -297,7 +297,10 @@ impl Shared {
             Ok(runs) => runs,
             Err(error) => return Tried::Over(Err(error)),
         };
-        match waiting.store.commit(&runs, waiting.applied) {
+        crate::kill_point!("commit.rows.built");
+        let result = waiting.store.commit(&runs, waiting.applied);
+        crate::kill_point!("commit.done");
+        match result {
             Err(StoreError::Full(_)) => {
                 waiting.rows = JobRows::Built(runs);
                 Tried::Full(Box::new(waiting))
@@ -310,6 +313,7 @@ impl Shared {
         if self.log.durable(waiting.partition)? < waiting.after {
             return Err(LogError::Failed("outputs are not durable any more".to_owned()).into());
         }
+        crate::kill_point!("commit.begun");
         match std::mem::replace(&mut waiting.rows, JobRows::Built(Vec::new())) {
             JobRows::Built(runs) => Ok(runs),
             JobRows::Unbuilt(fold_rows, task_rows) => {

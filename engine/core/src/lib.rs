@@ -3,6 +3,7 @@
 
 pub mod clock;
 pub mod commit;
+pub mod crash;
 pub mod inputs;
 pub mod log;
 pub mod memory;

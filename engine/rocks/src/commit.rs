@@ -89,6 +89,7 @@ pub(crate) fn write_file<'a>(
         writer.finish()
     };
     write().map_err(|error| not_written(&error))?;
+    hongbao_engine::kill_point!("store.staged.synced");
     keep_cached(path);
     Ok(())
 }

@@ -74,9 +74,11 @@ impl Directory {
             let mut file = File::create(&half_written)?;
             file.write_all(identity.as_bytes())?;
             file.sync_all()?;
+            hongbao_engine::kill_point!("store.identity.drafted");
             fs::rename(&half_written, self.root.join(IDENTITY))
         };
         write().map_err(|error| io_failed("cannot write the identity", &error))?;
+        hongbao_engine::kill_point!("store.identity.renamed");
         sync_directory(&self.root)
     }
 

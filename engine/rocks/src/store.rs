@@ -66,9 +66,11 @@ impl RocksStore {
         let families = [(DEFAULT_COLUMN_FAMILY_NAME, options.clone())];
         let opened = DB::open_cf_with_opts(&options, directory.database(), families);
         let db = opened.map_err(|error| refused(&directory, &error))?;
+        hongbao_engine::kill_point!("store.opened");
         let store = Self::over(db, directory, environment);
         // Only now: the database's lock says that nobody is writing there.
         store.directory.clear_staging()?;
+        hongbao_engine::kill_point!("store.staging.cleared");
         match found {
             Found::Unfinished => store.finish_making(identity)?,
             Found::Finished => store.check_owner(identity)?,
@@ -115,6 +117,7 @@ impl RocksStore {
         let row = (IDENTITY, Some(identity.as_bytes()));
         write_file(&path, &self.commit_files, std::iter::once(row), None)?;
         self.ingest(vec![path])?;
+        hongbao_engine::kill_point!("store.making.named");
         self.directory.finish(identity)
     }
 
@@ -130,7 +133,10 @@ impl RocksStore {
         options.set_move_files(true);
         // Nothing is ever in the memtable.
         options.set_allow_blocking_flush(false);
-        self.db.ingest_external_file_opts(&options, paths).map_err(|error| failed(&error))
+        hongbao_engine::kill_point!("store.ingest.before");
+        self.db.ingest_external_file_opts(&options, paths).map_err(|error| failed(&error))?;
+        hongbao_engine::kill_point!("store.ingest.after");
+        Ok(())
     }
 
     fn family(&self) -> Result<&ColumnFamily, StoreError> {

@@ -197,6 +197,7 @@ fn create(dir: &Path, meta: Meta, device: &dyn Device) -> Result<Meta, OpenError
             device.sync_dir(&partition_dir)
         };
         create().map_err(OpenError::io(&path))?;
+        hongbao_engine::kill_point!("log.partition.made");
     }
     device.sync_dir(dir).map_err(OpenError::io(dir))?;
     let meta = Meta { ready: true, ..meta };

@@ -71,7 +71,9 @@ impl Dispatcher {
             Some(Frame { topic: JOURNAL, envelope, records })
         };
         let frames: Vec<Frame<'_>> = writers.iter().filter_map(frame).collect();
+        hongbao_engine::kill_point!("sink.facts.gathered");
         let appended = self.log.append(partition, &frames)?;
+        hongbao_engine::kill_point!("sink.facts.written");
         for (index, offset) in writers.iter().zip(appended.first_offsets) {
             let place = &mut self.lanes[*index].tracks[track];
             place.facts.appended();

@@ -127,7 +127,9 @@ impl Dispatcher {
         lane.stock_batches -= 1;
         let line = &mut self.lines[lane.line];
         line.opened();
+        hongbao_engine::kill_point!("sink.submit.before");
         line.port.submit(ticket, flight.batch.clone());
+        hongbao_engine::kill_point!("sink.submitted");
         1
     }
 

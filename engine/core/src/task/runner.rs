@@ -221,6 +221,7 @@ impl<P: Processor> TaskRunner<P> {
         let Some(last_record) = last.len().checked_sub(1).and_then(|index| last.get(index)) else {
             return Ok(false);
         };
+        crate::kill_point!("task.read");
         let boundary = Boundary {
             applied: Applied {
                 offset: last.first_offset() + last.len() as u64,
@@ -234,6 +235,7 @@ impl<P: Processor> TaskRunner<P> {
         if !frames.is_empty() {
             self.processor.apply(&frames, self.outputs.outputs_mut())?;
         }
+        crate::kill_point!("task.applied");
         self.unflushed = Some(boundary);
         Ok(true)
     }
@@ -241,10 +243,12 @@ impl<P: Processor> TaskRunner<P> {
     /// Hands the outputs of the applied batch to the log; then the batch counts as applied.
     fn flush(&mut self, now: Duration) -> Result<Step, TaskError> {
         let Some(boundary) = self.unflushed else { return Ok(Step::Idle) };
+        crate::kill_point!("task.outputs.built");
         if self.outputs.flush()? == Flushed::LogFull {
             self.status.set_waits_for(WaitsFor::LogSpace);
             return Ok(Step::Idle);
         }
+        crate::kill_point!("task.outputs.submitted");
         self.unflushed = None;
         self.applied = boundary.applied;
         self.commits.more_since.get_or_insert(now);
@@ -318,6 +322,7 @@ impl<P: Processor> TaskRunner<P> {
         self.outputs.save(&mut task_rows)?;
         task_rows.sort();
         let fold_rows = self.processor.freeze()?;
+        crate::kill_point!("task.commit.frozen");
         let handle = place.submit(CommitJob {
             partition: self.partition,
             after: self.outputs.position(),
@@ -326,6 +331,7 @@ impl<P: Processor> TaskRunner<P> {
             task_rows,
             applied: self.applied,
         });
+        crate::kill_point!("task.commit.queued");
         let handed_over = self.applied.offset;
         self.commits = Commits { handed_over, more_since: None, under_way: Some(handle) };
         Ok(())
@@ -337,6 +343,7 @@ impl<P: Processor> TaskRunner<P> {
         };
         self.commits.under_way = None;
         let applied = outcome?;
+        crate::kill_point!("task.commit.learned");
         self.processor.committed();
         self.status.set_committed(applied.offset);
         self.status.set_staged_bytes(self.processor.staged_bytes());
