@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use sources::{read, with_extension};
 
 /// What each crate may use of the project's own; nothing else.
-const EDGES: [(&str, &[&str]); 17] = [
+const EDGES: [(&str, &[&str]); 18] = [
     ("hongbao-schemas", &[]),
     ("hongbao-engine", &[]),
     ("hongbao-segments", &["hongbao-engine"]),
@@ -42,6 +42,11 @@ const EDGES: [(&str, &[&str]); 17] = [
     ("hongbao-api", &["hongbao-engine", "hongbao-schemas"]),
     ("hongbao-audit", &["hongbao-engine", "hongbao-schemas"]),
     ("hongbao-crashes", &["hongbao-engine", "hongbao-rocks", "hongbao-schemas", "hongbao-segments"]),
+    ("hongbao-audit", &["hongbao-engine", "hongbao-schemas", "hongbao-processors"]),
+    (
+        "hongbao-sim",
+        &["hongbao-engine", "hongbao-schemas", "hongbao-processors", "hongbao-sinks", "hongbao-audit"],
+    ),
     (
         "hongbao",
         &[

@@ -6,7 +6,7 @@
 //! journal ──> Journal ──── orders, wallets, totals, lanes ── views, ledgers, simulated books
 //! ```
 //! It is written from the rules (the surface, the header of intake, the invariants) and shares no
-//! code with the folds it audits but the records' codecs. It knows nothing of speed: everything is
+//! code with the folds it audits but the records' codecs; [`views`] asks the real views and compares. It knows nothing of speed: everything is
 //! a map of owned values in memory, which grows with the data. What it reads, it reads through the
 //! ports; what it finds goes into a [`Report`] by invariant, and the models can be asked.
 
@@ -19,6 +19,7 @@ pub mod report;
 pub mod stores;
 pub mod stream;
 pub mod verdicts;
+pub mod views;
 
 pub use intake::IntakeAudit;
 pub use intake_store::{check_decided, check_intake_store};

@@ -5,12 +5,9 @@ mod downstreams;
 mod lines;
 mod partition;
 mod progress;
-mod rebuild;
-mod resume;
 mod simulated;
 #[cfg(test)]
 mod tests;
-mod views;
 
 use std::sync::atomic::{AtomicU16, Ordering};
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use hongbao_audit::journal::Order;
+use hongbao_audit::views::{self, rebuild};
 use hongbao_audit::{
     AuditError, Evidence, IntakeAudit, Invariant, Journal, JournalAudit, LedgerAudit, Report, applied_offset,
     check_decided, check_effects, check_intake_store,
@@ -14,7 +15,7 @@ use hongbao_engine::partition::Partition;
 use hongbao_engine::records::Offset;
 use hongbao_engine::store::Store;
 use hongbao_processors::intake::{AWARDS, JOURNAL};
-use hongbao_processors::views::TotalsRow;
+use hongbao_processors::views::{TotalsRow, ViewsLimits};
 use hongbao_rocks::{RocksEnv, RocksStore};
 use hongbao_segments::SegmentLog;
 use hongbao_sinks::ledger::{BOOK_TOPIC, order_value};
@@ -23,9 +24,9 @@ use hongbao_sinks::simulated::decide::key_digest;
 use crate::assemble::{DataDir, LEDGER_DIR, STATE_DIR, store_identity};
 
 use super::downstreams::{Downstreams, Ledger};
-use super::rebuild;
-use super::views;
 
+/// Orders whose whole history is compared.
+const HISTORIES_MAX: usize = 500;
 /// Records folded between two looks at the progress.
 const STEP_RECORDS: u64 = 20_000;
 
@@ -162,14 +163,14 @@ impl Audit<'_> {
     ) -> Result<Vec<TotalsRow>, AuditError> {
         let name = format!("views-{partition}");
         let mut asked = Arc::clone(&store);
-        match rebuild::rebuild(self.log, partition, journal.folded(), self.done) {
+        match rebuild::rebuild(self.log, partition, journal.folded(), ViewsLimits::default(), self.done) {
             Ok(rebuilt) if rebuild::compare(&*store, &*rebuilt, &name, report)? => asked = rebuilt,
             Ok(_) => {}
             Err(error) => {
-                report.find(Invariant::I19, format_args!("{name}: the journal cannot be folded: {error:#}"));
+                report.find(Invariant::I19, format_args!("{name}: the journal cannot be folded: {error}"));
             }
         }
-        views::check(asked, self.log.partitions(), partition, journal, report)
+        views::check(asked, self.log.partitions(), partition, journal, HISTORIES_MAX, report)
     }
 
     /// Returns how many orders took effect in each simulated downstream.

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use hongbao_audit::views::{self, rebuild};
 use hongbao_audit::{Invariant, JournalAudit, Report};
 use hongbao_engine::clock::ManualClock;
 use hongbao_engine::log::Log;
@@ -14,14 +15,13 @@ use hongbao_engine::partition::Partition;
 use hongbao_engine::records::{Envelope, Frame, RecordBuf};
 use hongbao_engine::store::{Rows, Store};
 use hongbao_processors::intake::JOURNAL;
+use hongbao_processors::views::ViewsLimits;
 use hongbao_schemas::award::Award;
 use hongbao_schemas::ext::Ext;
 use hongbao_schemas::journal::{
     Accepted, Conflict, CreditFact, CreditStage, Fact, Opened, RangesBuf, Rejected, SeqRange,
     SettingsChanged, Ticked,
 };
-
-use super::{rebuild, views};
 
 /// Act ids `a` and `a_1` are of this partition of two.
 const HOME: Partition = Partition(0);
@@ -189,7 +189,7 @@ fn journal(seed: u64, facts: usize) -> Writer {
 }
 
 fn rebuilt(writer: &Writer, to: u64) -> Arc<MemoryStore> {
-    rebuild::rebuild(&writer.log, HOME, to, &AtomicU64::new(0)).unwrap()
+    rebuild::rebuild(&writer.log, HOME, to, ViewsLimits::default(), &AtomicU64::new(0)).unwrap()
 }
 
 /// What is found of the views that `store` holds, at this offset.
@@ -199,7 +199,7 @@ fn findings(writer: &Writer, store: Arc<MemoryStore>, at: u64) -> Report {
     audit.advance(at, &mut report).unwrap();
     let expected = rebuilt(writer, at);
     rebuild::compare(&*store, &*expected, "views-0", &mut report).unwrap();
-    let totals = views::check(store, 2, HOME, &audit, &mut report).unwrap();
+    let totals = views::check(store, 2, HOME, &audit, 500, &mut report).unwrap();
     audit.advance(writer.end(), &mut report).unwrap();
     let journal = audit.finish(&mut report);
     views::check_totals_grow(&totals, &journal, &mut report);

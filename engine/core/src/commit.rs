@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 
 use crate::clock::{Clock, SystemClock};
 use crate::log::{Log, LogError, Position};
+use crate::mutant;
 use crate::panics;
 use crate::partition::Partition;
 use crate::processor::FrozenRows;
@@ -255,8 +256,11 @@ impl Shared {
         let index = queue.waiting.iter().position(|waiting| {
             let pause = now.zip(waiting.not_before);
             let is_paused = pause.is_some_and(|(now, not_before)| now < not_before);
-            let is_durable =
-                || self.log.durable(waiting.partition).map_or(true, |durable| durable >= waiting.after);
+            let is_durable = || {
+                self.log
+                    .durable(waiting.partition)
+                    .map_or(true, |durable| durable >= waiting.after || mutant!(M01))
+            };
             !is_paused && is_durable()
         })?;
         let waiting = queue.waiting.remove(index)?;
@@ -279,6 +283,7 @@ impl Shared {
             .unwrap_or_else(|text| Tried::Over(Err(CommitError::Panicked(text))));
         let full = match tried {
             Tried::Over(result) => {
+                let result = if mutant!(M04) { Ok(()) } else { result };
                 outcome.is_full.store(false, Ordering::Release);
                 *outcome.result.lock() = Some(result);
                 None
@@ -298,7 +303,8 @@ impl Shared {
             Err(error) => return Tried::Over(Err(error)),
         };
         crate::kill_point!("commit.rows.built");
-        let result = waiting.store.commit(&runs, waiting.applied);
+        let applied = if mutant!(M02) { waiting.store.applied() } else { Ok(waiting.applied) };
+        let result = applied.and_then(|applied| waiting.store.commit(&runs, applied));
         crate::kill_point!("commit.done");
         match result {
             Err(StoreError::Full(_)) => {
@@ -310,14 +316,14 @@ impl Shared {
     }
 
     fn build(&self, waiting: &mut Waiting) -> Result<Vec<Rows>, CommitError> {
-        if self.log.durable(waiting.partition)? < waiting.after {
+        if self.log.durable(waiting.partition)? < waiting.after && !mutant!(M01) {
             return Err(LogError::Failed("outputs are not durable any more".to_owned()).into());
         }
         crate::kill_point!("commit.begun");
         match std::mem::replace(&mut waiting.rows, JobRows::Built(Vec::new())) {
             JobRows::Built(runs) => Ok(runs),
             JobRows::Unbuilt(fold_rows, task_rows) => {
-                let mut runs = fold_rows()?;
+                let mut runs = if mutant!(M03) { Vec::new() } else { fold_rows()? };
                 runs.push(task_rows);
                 runs.retain(|rows| !rows.is_empty());
                 Ok(runs)

@@ -19,6 +19,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::time::Duration;
 
+use crate::mutant;
 use crate::records::{Envelope, FrameRef, Offset, OwnedFrame, ReadBatch};
 use crate::store::Rows;
 
@@ -143,7 +144,7 @@ impl InputMarks {
 
     /// Adds all marks to `rows`. Only when nothing [is held](Self::is_holding).
     pub fn save(&self, rows: &mut Rows) {
-        for (name, source) in &self.sources {
+        for (name, source) in self.sources.iter().filter(|_| !mutant!(M08)) {
             let mut value = [0; 12];
             value[..4].copy_from_slice(&source.epoch.to_le_bytes());
             value[4..].copy_from_slice(&source.mark.to_le_bytes());
@@ -311,13 +312,13 @@ fn memory_of(frame: &OwnedFrame) -> usize {
 /// Where a frame of `count` records stands for a source at `mark` of `known_epoch`.
 fn place(known_epoch: u32, mark: u64, epoch: u32, first_seq: u64, count: usize) -> Place {
     if epoch < known_epoch {
-        return Place::Outdated;
+        return if mutant!(M07) { Place::Next { skip: 0 } } else { Place::Outdated };
     }
     let next_seq = if epoch == known_epoch { mark + 1 } else { 1 };
     if first_seq > next_seq {
-        return Place::Ahead;
+        return if mutant!(M06) { Place::Next { skip: 0 } } else { Place::Ahead };
     }
-    let skip = (next_seq - first_seq) as usize;
+    let skip = if mutant!(M05) { 0 } else { (next_seq - first_seq) as usize };
     if skip < count { Place::Next { skip } } else { Place::Repeat }
 }
 

@@ -7,6 +7,8 @@ pub mod crash;
 pub mod inputs;
 pub mod log;
 pub mod memory;
+#[cfg(feature = "mutants")]
+pub mod mutants;
 pub mod outputs;
 pub mod panics;
 pub mod partition;
@@ -26,3 +28,31 @@ pub use std::thread;
 
 #[cfg(interleavings)]
 pub use parking_lot::thread;
+/// Whether a planted bug is active: `mutant!(M07)`. The constant `false` without the feature
+/// `mutants`, which only the simulator's test of itself turns on.
+#[cfg(feature = "mutants")]
+#[macro_export]
+macro_rules! mutant {
+    ($name:ident) => {
+        $crate::mutants::is_planted($crate::mutants::Mutant::$name)
+    };
+}
+
+/// Whether a planted bug is active: `mutant!(M07)`. The constant `false` without the feature
+/// `mutants`, which only the simulator's test of itself turns on.
+#[cfg(not(feature = "mutants"))]
+#[macro_export]
+macro_rules! mutant {
+    ($name:ident) => {
+        false
+    };
+}
+
+/// A number from outside of the log for a planted bug; 0 without the feature `mutants`.
+#[must_use]
+pub fn stray() -> u64 {
+    #[cfg(feature = "mutants")]
+    return mutants::stray();
+    #[cfg(not(feature = "mutants"))]
+    0
+}

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use crate::log::{Log, LogError, Position};
+use crate::mutant;
 use crate::partition::Partition;
 use crate::processor::{OutputTopic, Outputs};
 use crate::records::{Envelope, Frame, FrameRef, Offset, ReadBatch};
@@ -131,7 +132,7 @@ impl OutputLog {
             let search_from: [u8; 8] = search_from.try_into().map_err(|_| damaged())?;
             self.outputs.topic(name);
             for known in self.outputs.topics_mut().iter_mut().filter(|known| &*known.name == name) {
-                known.first_seq = u64::from_le_bytes(*seq);
+                known.first_seq = if mutant!(M09) { 1 } else { u64::from_le_bytes(*seq) };
             }
             stored.push((name, u64::from_le_bytes(search_from)));
         }
@@ -241,9 +242,13 @@ impl OutputLog {
             envelope: Envelope { source, epoch: 0, first_seq: topic.first_seq },
             records: &topic.records,
         });
-        let group: Vec<Frame<'_>> = frames.collect();
+        let mut group: Vec<Frame<'_>> = frames.collect();
         if group.is_empty() {
             return Ok(Flushed::All);
+        }
+        let alone = if mutant!(M15) { group.split_off(1) } else { Vec::new() };
+        for frame in alone.iter().rev() {
+            self.log.append(self.partition, std::slice::from_ref(frame))?;
         }
         let appended = match self.log.append(self.partition, &group) {
             Ok(appended) => appended,
@@ -288,6 +293,7 @@ impl Replay {
         while there < topic.records.len() {
             let seq = topic.first_seq + there as u64;
             match self.find(reader, topic, seq)? {
+                Found::End if mutant!(M10) => there = topic.records.len(),
                 Found::End => break,
                 Found::TrimmedBelow(frame) => {
                     let trimmed = frame.envelope().first_seq - topic.first_seq;

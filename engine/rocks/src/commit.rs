@@ -84,7 +84,9 @@ pub(crate) fn write_file<'a>(
             }
             put(row)?;
         }
+        hongbao_engine::kill_point!("store.staged.rows");
         extra.map_or(Ok(()), put)?;
+        hongbao_engine::kill_point!("store.staged.positions");
         // Finishing syncs the file.
         writer.finish()
     };

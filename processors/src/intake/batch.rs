@@ -1,6 +1,7 @@
 //! A batch of input records, decoded: fields borrow from the frames, and what depends on neither
 //! settings nor earlier records is settled.
 
+use hongbao_engine::mutant;
 use hongbao_engine::partition::{Partition, partition_of};
 use hongbao_engine::records::{FrameRef, Offset};
 use hongbao_schemas::award::Award;
@@ -116,12 +117,14 @@ impl Reader {
 
     #[inline]
     fn candidate<'a>(&self, award: Award<'a>, keys: &mut Keys) -> Content<'a> {
-        if partition_of(award.act_id.as_bytes(), self.partitions) != self.partition {
+        if partition_of(award.act_id.as_bytes(), self.partitions) != self.partition && !mutant!(M24) {
             return Content::Dead(WRONG_PARTITION);
         }
         let seat = match OrderNo::parse(award.order_no) {
             Err(_) => Err(Refusal::MalformedOrderNo),
-            Ok(order_no) if order_no.act_id() != award.act_id => Err(Refusal::OrderNoActIdMismatch),
+            Ok(order_no) if order_no.act_id() != award.act_id && !mutant!(M25) => {
+                Err(Refusal::OrderNoActIdMismatch)
+            }
             Ok(order_no) if order_no.scene_id() != award.scene_id => Err(Refusal::OrderNoSceneMismatch),
             Ok(order_no) => Ok(keys.add(&order_no)),
         };

@@ -29,6 +29,7 @@ mod tests;
 
 use std::sync::Arc;
 
+use hongbao_engine::mutant;
 use hongbao_engine::partition::Partition;
 use hongbao_engine::processor::{FrozenRows, OutputIndex, Outputs, Processor, ProcessorError};
 use hongbao_engine::records::{FrameRef, Offset};
@@ -206,6 +207,9 @@ impl Intake {
             Err(refusal) => {
                 let fact = Rejected::of(award, refusal, award_offset, at_ms);
                 outputs.push_with(self.topics.journal, |out| fact.encode(out));
+                if let (true, Ok(seat)) = (mutant!(M18), candidate.seat) {
+                    self.seen.insert_seated(seat, award.payload_digest());
+                }
                 return Ok(Verdict::Rejected(refusal));
             }
         };
@@ -216,7 +220,12 @@ impl Intake {
                 self.accept(rule, candidate, award_offset, outputs);
                 Ok(Verdict::Accepted)
             }
-            Some(accepted) if accepted == digest => Ok(Verdict::Duplicate),
+            Some(accepted) if accepted == digest && !mutant!(M17) => Ok(Verdict::Duplicate),
+            Some(_) if mutant!(M16) => Ok(Verdict::Duplicate),
+            Some(_) if mutant!(M17) => {
+                self.accept(rule, candidate, award_offset, outputs);
+                Ok(Verdict::Accepted)
+            }
             Some(_) => {
                 let fact = Conflict::of(award, award_offset, at_ms);
                 outputs.push_with(self.topics.journal, |out| fact.encode(out));
@@ -228,7 +237,8 @@ impl Intake {
     #[inline]
     fn accept(&self, rule: &SceneRule, candidate: &Candidate<'_>, award_offset: i64, outputs: &mut Outputs) {
         let award = candidate.award;
-        let at_ms = self.fold.now_ms;
+        let stray = if mutant!(M21) { hongbao_engine::stray() % 2 } else { 0 };
+        let at_ms = self.fold.now_ms + stray.cast_signed();
         let lane_topic = self.topics.lanes[rule.lane];
         let fact = Accepted {
             award,
@@ -263,7 +273,7 @@ impl Intake {
                 Verdict::Control
             }
             ControlKind::Settings => {
-                if control.number > self.fold.settings_number {
+                if control.number > self.fold.settings_number || mutant!(M22) {
                     let Ok(plan) = Plan::compile(control.body, control.number) else {
                         return self.put_aside(record, UNDECODABLE, outputs);
                     };
@@ -334,12 +344,15 @@ impl Processor for Intake {
     fn freeze(&mut self) -> Result<FrozenRows, ProcessorError> {
         let mut own = Rows::new();
         state::put_fold(&mut own, &self.fold);
-        if let Some(settings) = self.new_settings.take() {
+        if let Some(settings) = self.new_settings.take().filter(|_| !mutant!(M26)) {
             state::put_settings(&mut own, &settings);
         }
         let order_numbers = self.seen.freeze();
         // `in` rows come before `on` rows, and among themselves in this order.
-        Ok(Box::new(move || Ok(vec![own, order_numbers.into_rows()])))
+        Ok(Box::new(move || {
+            let order_numbers = order_numbers.into_rows();
+            Ok(if mutant!(M14) { vec![own] } else { vec![own, order_numbers] })
+        }))
     }
 
     fn committed(&mut self) {

@@ -3,6 +3,7 @@
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
+use hongbao_engine::mutant;
 use hongbao_schemas::award::Award;
 use hongbao_schemas::refusal::Refusal;
 use hongbao_schemas::settings::{RewardType, Settings, SettingsError};
@@ -87,10 +88,10 @@ impl Plan {
         if *rule.reward_type != *award.reward_type {
             return Err(Refusal::RewardTypeMismatch);
         }
-        if award.amount_minor <= 0 {
+        if award.amount_minor <= 0 && !mutant!(M20) {
             return Err(Refusal::AmountNotPositive);
         }
-        if award.amount_minor > rule.max_minor {
+        if award.amount_minor > rule.max_minor && !mutant!(M19) {
             return Err(Refusal::AmountAboveCap);
         }
         Ok(rule)

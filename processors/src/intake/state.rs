@@ -1,6 +1,7 @@
 //! What intake keeps besides order numbers: time, control numbers, counts, settings. Row kind
 //! `in`; the layouts never change, a new one gets a new key.
 
+use hongbao_engine::mutant;
 use hongbao_engine::store::{Rows, Store, StoreError};
 
 use super::board::Counts;
@@ -34,7 +35,7 @@ impl Fold {
             0 => i64::MAX,
             now_ms => now_ms.saturating_add(TICK_STEP_MS_MAX),
         };
-        self.now_ms = self.now_ms.max(at_ms.min(limit_ms));
+        self.now_ms = if mutant!(M23) { at_ms } else { self.now_ms.max(at_ms.min(limit_ms)) };
         self.tick_number = number;
     }
 
@@ -147,6 +148,10 @@ mod tests {
         let endless = Counts { read: u64::MAX, accepted: u64::MAX, ..Counts::default() };
         assert_eq!(Fold::decode(&Fold { counts: endless, ..fold }.encode()), None, "no room to count on");
         let overflowing = Counts { duplicate: 1, ..endless };
-        assert_eq!(Fold::decode(&Fold { counts: overflowing, ..fold }.encode()), None, "a sum that overflows");
+        assert_eq!(
+            Fold::decode(&Fold { counts: overflowing, ..fold }.encode()),
+            None,
+            "a sum that overflows"
+        );
     }
 }

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use hongbao_engine::mutant;
 use hongbao_schemas::journal::CreditStage;
 
 use super::commit::SmallRows;
@@ -84,7 +85,8 @@ pub(super) fn after(
         (CreditStage::Started, Some(running)) => {
             let unsettled = running.in_flight && running.earlier == Earlier::Settled;
             let earlier = if unsettled { Earlier::Unsettled } else { running.earlier };
-            Standing::Sent(Attempt { in_flight: true, earlier, ..running })
+            let first = if mutant!(M30) { at_ms } else { running.first_intent_at_ms };
+            Standing::Sent(Attempt { in_flight: true, earlier, first_intent_at_ms: first })
         }
         (CreditStage::Unknown, attempt) => Standing::Sent(Attempt {
             in_flight: false,

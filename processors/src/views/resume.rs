@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use hongbao_engine::mutant;
 use hongbao_engine::records::Offset;
 
 use super::history::Opening;
@@ -71,6 +72,7 @@ impl ViewsReader {
         for piece in lane.ranges() {
             let (first, count) = (piece.first, piece.count());
             match piece.value {
+                Some(Standing::Sent(attempt)) if mutant!(M29) && attempt.in_flight => {}
                 Some(Standing::Sent(attempt)) => found.sent.push(SentRange {
                     first,
                     count,

@@ -1,5 +1,7 @@
 //! Asking what became of unresolved orders, within a limit and behind a gate of its own.
 
+use hongbao_engine::mutant;
+
 use crate::downstream::{Pause, Ticket, Told};
 
 use super::Dispatcher;
@@ -36,12 +38,14 @@ impl Dispatcher {
         let lane = &mut self.lanes[lane_index];
         let line = &self.lines[lane.line];
         let is_admitted = match line.asks.admission(now.mono) {
-            Admission::All => line.asks_in_flight < line.capabilities.max_in_flight,
+            Admission::All => true,
             Admission::Probe => line.asks.probe.is_none(),
             Admission::NotBefore(_) => false,
         };
+        // An ask from before an outage may still be open when the next one probes.
+        let has_slot = line.asks_in_flight < line.capabilities.max_in_flight || mutant!(M54);
         let has_permit = lane.queries.as_mut().is_none_or(|queries| queries.available(now.mono) > 0);
-        if !is_admitted || !has_permit {
+        if !is_admitted || !has_slot || !has_permit {
             return None;
         }
         for _ in 0..lane.tracks.len() {

@@ -3,6 +3,7 @@
 //! An error of the log stops the partition that it is about, and no other (I26).
 
 use hongbao_engine::log::{LogError, Position};
+use hongbao_engine::mutant;
 use hongbao_engine::records::Frame;
 
 use super::Dispatcher;
@@ -36,7 +37,12 @@ impl Dispatcher {
             appended += writers.len();
             match self.append_group(&writers, track) {
                 Ok(()) => {}
-                Err(LogError::Full(_)) => return appended - writers.len(),
+                Err(LogError::Full(_)) => {
+                    for lane in writers.iter().filter(|_| mutant!(M49)) {
+                        self.lanes[*lane].tracks[track].facts.appended();
+                    }
+                    return appended - writers.len();
+                }
                 Err(error @ (LogError::Corrupt { .. } | LogError::Failed(_))) => {
                     self.halt_by_log(*first, track, error);
                 }
@@ -92,6 +98,7 @@ impl Dispatcher {
         let place = &mut self.lanes[lane].tracks[track];
         for ticket in place.unflushed.drain(..) {
             if let Some(flight) = self.flights.get_mut(&ticket) {
+                hongbao_engine::kill_point!("sink.intent.written");
                 flight.stage = Stage::Intended(position);
                 place.intended.push_back((position, ticket));
             }
@@ -122,9 +129,10 @@ impl Dispatcher {
         let since = self.clock.monotonic();
         let lane = &mut self.lanes[lane];
         let intended = &mut lane.tracks[track].intended;
-        let count = intended.iter().take_while(|(position, _)| *position <= durable).count();
+        let count = intended.iter().take_while(|(position, _)| *position <= durable || mutant!(M31)).count();
         for (_, ticket) in intended.drain(..count) {
             if let Some(flight) = self.flights.get_mut(&ticket) {
+                hongbao_engine::kill_point!("sink.intent.durable");
                 flight.stage = Stage::Durable { since };
                 lane.sendable.push_back(ticket);
             }

@@ -94,6 +94,12 @@ impl Lane {
         held_orders_max.saturating_sub(self.held() + self.fresh_in_flight)
     }
 
+    /// Whether orders were read that were never tried.
+    #[must_use]
+    pub fn has_fresh(&self) -> bool {
+        self.tracks.iter().any(|track| track.is_running() && track.ready.len() > 0)
+    }
+
     /// Counts the orders that could be intended now.
     pub fn count_backlog(&mut self, held_orders_max: usize, now: Duration) {
         let takes_fresh = self.fresh_room(held_orders_max) > 0;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hongbao_engine::log::{Log, LogError};
+use hongbao_engine::mutant;
 use hongbao_engine::partition::Partition;
 use hongbao_engine::records::{Offset, ReadBatch};
 
@@ -203,7 +204,8 @@ impl Dispatcher {
         } else {
             // Not opened yet, or somebody else was first in this epoch: go above.
             let last = resume.opened.map_or(0, |winner| winner.epoch).max(epoch);
-            self.announce(lane, track, last + 1, now);
+            let next = if mutant!(M32) { last.max(1) } else { last + 1 };
+            self.announce(lane, track, next, now);
         }
         Ok(true)
     }

@@ -50,6 +50,9 @@ impl Dispatcher {
         let ahead = self.policy.intent_ahead;
         let orders_max = self.stock_orders_max(index, now);
         let lane = &self.lanes[index];
+        let leaves_probe = self.lines[lane.line].sends.breaker.probes_fresh()
+            && !lane.has_fresh()
+            && self.lanes.iter().any(|other| other.line == lane.line && other.has_fresh());
         let line = &mut self.lines[lane.line];
         let orders = orders_max.checked_sub(lane.stock_orders).filter(|orders| *orders > 0)?;
         let fresh_room = lane.fresh_room(self.policy.held_orders_max);
@@ -58,7 +61,9 @@ impl Dispatcher {
                 let batches = line.stock_max(now.mono, ahead).checked_sub(lane.stock_batches)?;
                 (batches, lane.batch_max, false)
             }
-            Admission::Probe if line.sends.probe.is_none() => {
+            // A lane that has but orders that were tried before leaves the probe to one that has
+            // others: its orders may fail by themselves (I27).
+            Admission::Probe if line.sends.probe.is_none() && !leaves_probe => {
                 (1, lane.batch_max.min(self.policy.breaker.probe_items.max(1) as usize), true)
             }
             Admission::Probe | Admission::NotBefore(_) => return None,

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use hongbao_engine::log::{Log, LogError};
+use hongbao_engine::mutant;
 use hongbao_engine::partition::Partition;
 use hongbao_engine::records::{FrameRef, Offset, ReadBatch};
 
@@ -71,14 +72,15 @@ impl Reader {
     /// Reads from where a lane stands.
     #[must_use]
     pub fn resume(topic: String, resume: &LaneResume) -> Self {
-        let next_seq = resume.low_water.max(1);
+        let skipped = u64::from(mutant!(M46) && resume.low_water > 1);
+        let next_seq = resume.low_water.max(1) + skipped;
         Self {
             topic,
             next_seq,
             // A sequence's offset is at least as large as the number of sequences before it.
             next_offset: next_seq - 1,
-            ended: resume.ended.iter().copied().collect(),
-            open: resume.open.iter().copied().collect(),
+            ended: resume.ended.iter().copied().filter(|_| !mutant!(M47)).collect(),
+            open: resume.open.iter().copied().filter(|_| !mutant!(M45)).collect(),
             end_seen_at: None,
         }
     }

@@ -2,6 +2,7 @@
 //! downstream is left alone, are withdrawn instead (rule 4).
 
 use hongbao_engine::log::LogError;
+use hongbao_engine::mutant;
 use hongbao_schemas::journal::CreditStage;
 
 use crate::downstream::{Reason, Ticket};
@@ -117,7 +118,7 @@ impl Dispatcher {
         let Some(ticket) = lane.sendable.pop_front() else { return 0 };
         let Some(flight) = self.flights.get_mut(&ticket) else { return 0 };
         let at = self.clock.monotonic();
-        if let Some(limiter) = &mut lane.limiter {
+        if let Some(limiter) = lane.limiter.as_mut().filter(|_| !mutant!(M40)) {
             limiter.take_all(flight.len(), at);
         }
         flight.stage = Stage::Sent { at };
@@ -172,7 +173,7 @@ impl Dispatcher {
             for (seq, _) in flight.batch.orders() {
                 track.held.schedule(seq, Wait::Send, now.mono);
             }
-        } else {
+        } else if !mutant!(M48) {
             track.ready.put_back(flight.batch.parts());
         }
     }

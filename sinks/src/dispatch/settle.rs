@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use hongbao_engine::mutant;
 use hongbao_schemas::journal::CreditStage;
 
 use crate::downstream::{Outcome, Outcomes, Pause, Reason, Ticket};
@@ -117,7 +118,8 @@ impl Dispatcher {
         };
         let verdict = rules.after_send(outcome, &standing);
         if let Verdict::Hold(stage, ..) = &verdict {
-            let unresolved = (standing.is_unresolved || *stage == CreditStage::Unknown).then_some(first);
+            let was_unresolved = standing.is_unresolved && !mutant!(M50);
+            let unresolved = (was_unresolved || *stage == CreditStage::Unknown).then_some(first);
             let tries = known.map_or(0, |order| order.tries);
             let since = known.map_or(now.mono, |order| order.since);
             let record = known.map_or_else(|| record.into(), |order| order.record.clone());

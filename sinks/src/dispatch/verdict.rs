@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use hongbao_engine::mutant;
 use hongbao_schemas::journal::CreditStage;
 
 use crate::downstream::{KeyLife, Outcome, Reason, Told};
@@ -70,7 +71,8 @@ impl Rules {
     pub fn may_resend(&self, elapsed: Option<Duration>) -> bool {
         match self.key_life {
             KeyLife::Forever => true,
-            KeyLife::None => false,
+            KeyLife::None => mutant!(M37),
+            KeyLife::Lasts(_) if mutant!(M33) => true,
             KeyLife::Lasts(life) => {
                 let margin = self.send_time.saturating_add(self.key_margin.min(life / 4));
                 elapsed.is_some_and(|elapsed| elapsed.saturating_add(margin) < life)
@@ -92,12 +94,13 @@ impl Rules {
                 Verdict::Hold(CreditStage::Deferred, Reason::Borrowed("throttled"), then)
             }
             Outcome::NotSent(reason) => Verdict::Hold(CreditStage::Deferred, reason.clone(), again),
-            Outcome::Rejected(reason) if standing.is_unresolved => {
+            Outcome::Rejected(reason) if standing.is_unresolved && !mutant!(M35) => {
                 let why = format!("rejected after an unresolved attempt: {reason}");
                 Verdict::End(CreditStage::Reported, why.into())
             }
             Outcome::Rejected(reason) => Verdict::End(CreditStage::Refused, reason.clone()),
             Outcome::Conflict(reason) => Verdict::End(CreditStage::Reported, reason.clone()),
+            Outcome::Unknown(reason) if mutant!(M36) => Verdict::End(CreditStage::Refused, reason.clone()),
             Outcome::Unknown(reason) => self.after_unknown(reason, standing),
         }
     }
@@ -126,6 +129,7 @@ impl Rules {
             Told::Rejected(reason) => Verdict::End(CreditStage::Refused, reason.clone()),
             Told::Conflict(reason) => Verdict::End(CreditStage::Reported, reason.clone()),
             // Absent does not settle the attempt: its request may still arrive, and find the key.
+            Told::Absent if mutant!(M38) => Verdict::End(CreditStage::Refused, Reason::Borrowed("absent")),
             Told::Absent => match self.resend(standing) {
                 Ok(then) => Verdict::Keep(then),
                 Err(why) => Verdict::End(CreditStage::Reported, format!("absent, {why}").into()),
@@ -152,7 +156,7 @@ impl Rules {
     }
 
     fn resend(&self, standing: &Standing) -> Result<Then, &'static str> {
-        if self.key_life == KeyLife::None {
+        if self.key_life == KeyLife::None && !mutant!(M37) {
             return Err("never sent twice without keys");
         }
         if !self.may_resend(standing.elapsed) {

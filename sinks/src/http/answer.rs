@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use hongbao_engine::mutant;
 use serde::Deserialize;
 
 use crate::downstream::{Outcome, Outcomes, Pause, Reason, Told};
@@ -64,6 +65,8 @@ pub fn sent(keys: &[String], is_single: bool, answer: &Answer<'_>) -> (Outcomes,
         503 => (unknown(status()), answer.retry_after().map(|for_time| pause(status(), for_time))),
         400 | 413 | 422 => (Outcomes::Split(status()), None),
         401 | 403 | 404 | 405 => (Outcomes::All(Outcome::NotSent(status())), Some(configuration(status()))),
+        409 if mutant!(M43) => (Outcomes::All(Outcome::Credited), None),
+        500 if mutant!(M42) => (Outcomes::All(Outcome::NotSent(status())), None),
         // Not followed, and somebody has to look at the address.
         300..=399 => (unknown(status()), Some(configuration(status()))),
         _ => (unknown(status()), None),
@@ -120,6 +123,7 @@ fn read_body(keys: &[String], is_single: bool, answer: &Answer<'_>) -> Outcomes 
         said.insert(key, if contradicts { contradiction() } else { outcome });
     }
     let missing = Outcome::Unknown(Reason::Borrowed("no answer"));
+    let missing = if mutant!(M41) { Outcome::Credited } else { missing };
     let each: Vec<Outcome> =
         keys.iter().map(|key| said.get(key.as_str()).unwrap_or(&missing).clone()).collect();
     match each.first() {

@@ -4,7 +4,7 @@
 //! to. Redirects are not followed, nothing is retried here, and answers are read up to a bound.
 
 pub mod answer;
-mod request;
+pub mod request;
 mod retry_after;
 mod transfer;
 

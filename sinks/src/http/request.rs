@@ -1,5 +1,6 @@
 //! The body of a request. Equal orders make equal bytes (I13).
 
+use hongbao_engine::mutant;
 use hongbao_schemas::order::Order;
 use serde::Serialize;
 
@@ -49,7 +50,10 @@ pub fn request(namespace: &str, batch: &Batch, is_single: bool) -> Option<Reques
 }
 
 fn key(namespace: &str, order_no: &str) -> String {
-    format!("{namespace}/{order_no}")
+    match mutant!(M44) {
+        true => format!("{namespace}/{order_no}/{}", hongbao_engine::stray()),
+        false => format!("{namespace}/{order_no}"),
+    }
 }
 
 fn item<'a>(order: &Order<'a>, key: &'a str) -> ItemJson<'a> {
@@ -60,7 +64,11 @@ fn item<'a>(order: &Order<'a>, key: &'a str) -> ItemJson<'a> {
         reward_type: order.reward_type,
         reward_id: order.reward_id,
         asset: order.asset,
-        amount_minor: order.amount_minor,
+        amount_minor: if mutant!(M55) {
+            1 + hongbao_engine::stray().cast_signed()
+        } else {
+            order.amount_minor
+        },
     }
 }
 

@@ -12,6 +12,7 @@
 mod accounts;
 mod driver;
 mod shard;
+mod stepped;
 #[cfg(test)]
 mod tests;
 mod worker;
@@ -23,6 +24,7 @@ use hongbao_engine::store::StoreError;
 pub use accounts::{ACCOUNT_KIND, ISSUED_KIND, account_key, balance_of, issued_key};
 pub use driver::{LedgerDownstream, LedgerSpec, LedgerStatus};
 pub use shard::{BOOK_TOPIC, LedgerLimits, ORDER_KIND, order_value};
+pub use stepped::SteppedLedger;
 
 /// Why a partition of a ledger stops. Nothing of it is credited until it is opened again.
 #[derive(Clone, Debug, thiserror::Error)]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use hongbao_engine::commit::{CommitHandle, CommitJob, Committer};
 use hongbao_engine::crash::squeezed;
 use hongbao_engine::log::{Log, LogError, Position};
+use hongbao_engine::mutant;
 use hongbao_engine::partition::Partition;
 use hongbao_engine::records::{Envelope, Frame, Offset, ReadBatch, RecordBuf};
 use hongbao_engine::seen::{SeenIndex, SeenLimits};
@@ -86,7 +87,7 @@ impl Shard {
             accounts: Accounts::default(),
             postings: VecDeque::new(),
             spare: RecordBuf::new(),
-            book_end: applied.offset,
+            book_end: if mutant!(M53) { 0 } else { applied.offset },
             last_record_crc: applied.last_record_crc,
             position: log.durable(partition)?,
             committed_to: applied.offset,
@@ -196,7 +197,9 @@ impl Shard {
             Some(seen) if seen == value => Ok(Outcome::AlreadyCredited),
             Some(_) => Ok(Outcome::Conflict("order_conflict".into())),
             None => {
-                self.orders.insert(order.order_no.as_bytes(), value);
+                if !mutant!(M52) {
+                    self.orders.insert(order.order_no.as_bytes(), value);
+                }
                 self.accounts.post(order.act_id, order.asset, order.amount_minor);
                 self.post(record);
                 Ok(Outcome::Credited)
@@ -249,7 +252,7 @@ impl Shard {
 
     /// Whether the book is durable up to a position.
     pub fn is_durable(&self, position: Position) -> Result<bool, LogError> {
-        Ok(self.log.durable(self.partition)? >= position)
+        Ok(self.log.durable(self.partition)? >= position || mutant!(M51))
     }
 
     /// End of what was appended to the book.

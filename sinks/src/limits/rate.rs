@@ -11,6 +11,8 @@
 
 use std::time::Duration;
 
+use hongbao_engine::mutant;
+
 /// Permits per second, and how many may go at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
@@ -75,7 +77,8 @@ impl Limiter {
     /// An empty limiter (I21).
     #[must_use]
     pub fn new(rate: Rate, now: Duration) -> Self {
-        Self { rate, refill_milli: rate.refill_milli(), level: 0, at: now }
+        let level = if mutant!(M39) { u128::from(rate.burst) * PERMIT } else { 0 };
+        Self { rate, refill_milli: rate.refill_milli(), level, at: now }
     }
 
     /// A limiter with a refill of its own, in thousandths of a permit per second. For shares.

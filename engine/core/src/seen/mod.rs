@@ -8,7 +8,8 @@
 //!   old keys, and about one new key in a thousand. One sorted multi-get per batch.
 //!
 //! After a restart a background thread rebuilds the filter from the store; until it is ready every
-//! key that the window lacks is looked up, which is slow and just as exact.
+//! key that the window lacks is looked up, which is slow and just as exact. A small store is read
+//! at once instead: that takes less time than a thread.
 //!
 //! Hashes only find candidates; equality is decided on whole keys. They are seeded at random per
 //! process, since order numbers come from outside, and no result depends on the seed (I4).
@@ -37,6 +38,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use foldhash::quality::RandomState;
 
+use crate::mutant;
 use crate::store::{Store, StoreError};
 
 pub use frozen::FrozenSeen;
@@ -56,6 +58,13 @@ const FILTER_KEYS_PER_WINDOW_KEY: usize = 4;
 
 /// Inserts after which a batch ends although no other begins.
 const BATCH_INSERTS_MAX: usize = 1 << 16;
+
+/// Keys of a store that are read while the index is opened; beyond them a thread goes on.
+#[cfg(not(test))]
+const INLINE_KEYS_MAX: usize = 4096;
+/// Tests are about the thread.
+#[cfg(test)]
+const INLINE_KEYS_MAX: usize = 0;
 
 /// How much a [`SeenIndex`] keeps in memory.
 #[derive(Clone, Copy, Debug)]
@@ -120,21 +129,18 @@ pub struct SeenIndex {
 }
 
 impl SeenIndex {
-    /// The index over the rows of `kind` in `store`, which nobody else writes. Over rows of an
-    /// earlier process it starts a background thread that scans them, one index at a time.
+    /// The index over the rows of `kind` in `store`, which nobody else writes. Over many rows of an
+    /// earlier process it starts a background thread that scans them, one index at a time; few it
+    /// reads at once.
     ///
     /// # Errors
     /// [`StoreError`] of the store.
     pub fn open(kind: [u8; 2], limits: SeenLimits, store: Arc<dyn Store>) -> Result<Self, StoreError> {
         let hashing = RandomState::default();
         let first_layer_keys = limits.window_keys_max.saturating_mul(FILTER_KEYS_PER_WINDOW_KEY);
-        let (from, to) = kind_range(kind);
-        let mut empty = true;
-        store.scan(&from, &to, &mut |_, _| {
-            empty = false;
-            ControlFlow::Break(())
-        })?;
-        let rebuild = match empty {
+        let mut filter = Filter::new(first_layer_keys);
+        let is_whole = read_some(&*store, kind, &hashing, &mut filter)?;
+        let rebuild = match is_whole {
             true => None,
             false => Some(Rebuild::start(Arc::clone(&store), kind, hashing.clone(), first_layer_keys)?),
         };
@@ -143,7 +149,7 @@ impl SeenIndex {
             kind,
             hashing,
             window: Window::new(limits.window_keys_max),
-            filter: Filter::new(first_layer_keys),
+            filter,
             rebuild,
             batch: Batch::new(kind),
             maybe_held: Vec::new(),
@@ -366,8 +372,29 @@ impl SeenIndex {
         if self.filter_is_blind {
             return true;
         }
-        self.filter.may_hold(hash)
+        self.filter.may_hold(hash) && !mutant!(M13)
     }
+}
+
+/// Adds the first keys of `kind` to a filter; whether these are all.
+fn read_some(
+    store: &dyn Store,
+    kind: [u8; 2],
+    hashing: &RandomState,
+    filter: &mut Filter,
+) -> Result<bool, StoreError> {
+    let (from, to) = kind_range(kind);
+    let mut keys = 0;
+    store.scan(&from, &to, &mut |row_key, _| {
+        if keys == INLINE_KEYS_MAX {
+            keys += 1;
+            return ControlFlow::Break(());
+        }
+        keys += 1;
+        filter.insert(hash_of(hashing, row_key.get(kind.len()..).unwrap_or(&[])));
+        ControlFlow::Continue(())
+    })?;
+    Ok(keys <= INLINE_KEYS_MAX)
 }
 
 fn value_of(bytes: &[u8]) -> Result<Value, StoreError> {

@@ -3,16 +3,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hongbao_audit::Report;
 use hongbao_processors::views::ReadError;
 
-use super::views::Check;
+use crate::Report;
+
+use super::Check;
 
 /// Time of the first intent, whether an attempt runs, and whether one before it is unresolved.
 type Attempt = (i64, bool, bool);
 
 /// Compares where a lane stands.
-pub fn check(check: &Check<'_>, lane: &str, report: &mut Report) -> Result<(), ReadError> {
+pub(super) fn check(check: &Check<'_>, lane: &str, report: &mut Report) -> Result<(), ReadError> {
     let found = check.reader.lane_state(check.partition.0, lane)?;
     let opening = check.journal.openings.get(&format!("sink.{lane}"));
     let (epoch, writer) = (opening.map_or(0, |opening| opening.epoch), opening.map(|opening| opening.writer));

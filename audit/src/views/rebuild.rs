@@ -7,17 +7,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use anyhow::Context;
-use hongbao_audit::{Invariant, Report};
-use hongbao_engine::inputs::InputMarks;
-use hongbao_engine::log::Log;
+use hongbao_engine::inputs::{InputError, InputMarks};
+use hongbao_engine::log::{Log, LogError};
 use hongbao_engine::memory::store::MemoryStore;
 use hongbao_engine::partition::Partition;
-use hongbao_engine::processor::{Outputs, Processor};
+use hongbao_engine::processor::{Outputs, Processor, ProcessorError};
 use hongbao_engine::records::{Offset, ReadBatch, crc};
 use hongbao_engine::store::{Applied, Rows, Store, StoreError};
 use hongbao_processors::intake::JOURNAL;
 use hongbao_processors::views::{Views, ViewsLimits, ViewsReader};
+
+use crate::{Invariant, Report};
 
 const READ_BYTES: usize = 4 << 20;
 /// Staged bytes after which changes are put into the store.
@@ -29,28 +29,54 @@ const PAGE_ROWS: usize = 4096;
 const FIRST_KEY: &[u8] = &[];
 const END_KEY: &[u8] = &[0xff];
 
-/// Folds the journal of a partition up to an offset.
+/// Why a journal cannot be folded.
+#[derive(Debug, thiserror::Error)]
+pub enum RebuildError {
+    /// It cannot be read.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// Records of a writer are missing.
+    #[error(transparent)]
+    Input(#[from] InputError),
+    /// The views do not take it.
+    #[error(transparent)]
+    Views(#[from] ProcessorError),
+    /// The views cannot be kept in memory.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// It is shorter than what was folded.
+    #[error("the journal ends before the offset that was folded")]
+    Short,
+}
+
+/// Folds the journal of a partition up to an offset, with views of these limits. Adds the records
+/// folded to `done` on the way.
+///
+/// # Errors
+/// [`RebuildError`].
 pub fn rebuild(
     log: &dyn Log,
     partition: Partition,
     to: Offset,
+    limits: ViewsLimits,
     done: &AtomicU64,
-) -> anyhow::Result<Arc<MemoryStore>> {
+) -> Result<Arc<MemoryStore>, RebuildError> {
     let store = Arc::new(MemoryStore::new());
     let state: Arc<dyn Store> = Arc::clone(&store) as Arc<dyn Store>;
     let reader = ViewsReader::new(log.partitions());
-    let mut views = Views::open(partition.0, state, ViewsLimits::default(), &reader)?;
+    let mut views = Views::open(partition.0, state, limits, &reader)?;
     let mut marks = InputMarks::new(usize::MAX);
     let (mut batch, mut applied) = (ReadBatch::new(), Applied::default());
     while applied.offset < to {
         log.read(partition, JOURNAL, applied.offset, READ_BYTES, &mut batch)?;
-        let end = batch.next_offset().context("the journal ends before the offset that was folded")?;
+        let end = batch.next_offset().ok_or(RebuildError::Short)?;
         if end > to {
             batch = cut(&batch, to);
         }
         let before = applied.offset;
         let last = batch.frame_count().checked_sub(1).and_then(|last| batch.get(last));
-        let last = last.and_then(|frame| frame.get(frame.len().checked_sub(1)?)).context("an empty batch")?;
+        let last =
+            last.and_then(|frame| frame.get(frame.len().checked_sub(1)?)).ok_or(RebuildError::Short)?;
         applied = Applied { offset: end.min(to), last_record_crc: crc(last) };
         marks.select(&batch, Duration::ZERO)?;
         views.apply(&marks.selected(&batch), &mut Outputs::new())?;
@@ -68,7 +94,7 @@ pub fn rebuild(
     Ok(store)
 }
 
-fn commit(views: &mut Views, store: &MemoryStore, own: Rows, applied: Applied) -> anyhow::Result<()> {
+fn commit(views: &mut Views, store: &MemoryStore, own: Rows, applied: Applied) -> Result<(), RebuildError> {
     let mut runs = views.freeze()?()?;
     runs.push(own);
     store.commit(&runs, applied)?;
@@ -89,6 +115,9 @@ fn cut(batch: &ReadBatch, to: Offset) -> ReadBatch {
 }
 
 /// Whether a store holds exactly the rows of another. Both are read once, in the order of keys.
+///
+/// # Errors
+/// [`StoreError`].
 pub fn compare(
     store: &dyn Store,
     rebuilt: &dyn Store,

@@ -1,10 +1,11 @@
 //! Every answer of the views of one partition, held against the model (I6, I15, I16, I18).
 
+pub mod rebuild;
+mod resume;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use hongbao_audit::journal::{GroupKey, OpenSums, Order, Person, Sums};
-use hongbao_audit::{AuditError, Invariant, Journal, JournalAudit, Report};
 use hongbao_engine::memory::store::MemoryStore;
 use hongbao_engine::partition::Partition;
 use hongbao_engine::records::Offset;
@@ -14,29 +15,33 @@ use hongbao_processors::views::{
 };
 use hongbao_schemas::money::Asset;
 
-use super::resume;
+use crate::journal::{GroupKey, OpenSums, Order, Person, Sums};
+use crate::{AuditError, Invariant, Journal, JournalAudit, Report};
 
 const GROUP_BY: [GroupBy; 3] = [GroupBy::ActivityId, GroupBy::SceneId, GroupBy::RewardType];
 
 /// The views keep nothing here: each person is asked for once.
 const LIMITS: ViewsLimits = ViewsLimits { users_max: 1, recent_orders_max: 1, known_users_bytes: 1 << 10 };
 
-/// Orders whose whole history is compared, spread evenly.
-const HISTORIES_MAX: usize = 500;
-
 /// The views of one partition beside the model.
-pub(super) struct Check<'a> {
-    pub(super) reader: &'a ViewsReader,
-    pub(super) journal: &'a Journal,
-    pub(super) partition: Partition,
+struct Check<'a> {
+    reader: &'a ViewsReader,
+    journal: &'a Journal,
+    partition: Partition,
+    histories_max: usize,
 }
 
-/// Compares all answers over `store`, to which the model was folded, and returns the totals.
+/// Compares all answers over `store`, to which the model was folded, and returns the totals. The
+/// whole history is compared of about `histories_max` orders, spread evenly.
+///
+/// # Errors
+/// [`AuditError`].
 pub fn check(
     store: Arc<dyn Store>,
     partitions: u16,
     partition: Partition,
     audit: &JournalAudit<'_>,
+    histories_max: usize,
     report: &mut Report,
 ) -> Result<Vec<TotalsRow>, AuditError> {
     // Answers over all partitions are of this one alone, since the others are empty.
@@ -45,7 +50,7 @@ pub fn check(
         let state = if other == partition.0 { Arc::clone(&store) } else { Arc::new(MemoryStore::new()) };
         drop(Views::open(other, state, LIMITS, &reader)?);
     }
-    let check = Check { reader: &reader, journal: &audit.journal, partition };
+    let check = Check { reader: &reader, journal: &audit.journal, partition, histories_max };
     match check.run(audit.folded(), report) {
         Ok(totals) => Ok(totals),
         Err(ReadError::Store(error)) => Err(error.into()),
@@ -77,13 +82,7 @@ impl Check<'_> {
         Ok(totals)
     }
 
-    pub(super) fn same<T: PartialEq + std::fmt::Debug>(
-        &self,
-        what: &str,
-        found: &T,
-        expected: &T,
-        report: &mut Report,
-    ) {
+    fn same<T: PartialEq + std::fmt::Debug>(&self, what: &str, found: &T, expected: &T, report: &mut Report) {
         if found != expected {
             let partition = self.partition;
             report
@@ -278,7 +277,7 @@ impl Check<'_> {
 
     /// Whole histories of some orders, and all refusals of order numbers that were never accepted.
     fn histories(&self, report: &mut Report) -> Result<(), ReadError> {
-        let step = self.journal.orders().count().div_ceil(HISTORIES_MAX).max(1);
+        let step = self.journal.orders().count().div_ceil(self.histories_max.max(1)).max(1);
         let accepted = self.journal.orders().step_by(step).map(|order| &*order.order_no);
         let refused = self.journal.refusals.keys().map(String::as_str);
         let refused = refused.filter(|order_no| self.journal.order(order_no).is_none());

@@ -1,0 +1,103 @@
+//! Planted bugs, to find out whether the simulator would notice them. They exist only with the
+//! feature `mutants`; without it [`mutant!`](crate::mutant) is the constant `false`.
+
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+
+/// Declares the mutants with what each one is.
+macro_rules! mutants {
+    ($($name:ident, $what:literal;)*) => {
+        /// A planted bug.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        #[repr(u8)]
+        #[expect(missing_docs, reason = "`Mutant::what` says it")]
+        pub enum Mutant { None, $($name),* }
+
+        impl Mutant {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+
+            /// What is wrong with it.
+            #[must_use]
+            pub const fn what(self) -> &'static str {
+                match self { Self::None => "nothing", $(Self::$name => $what),* }
+            }
+        }
+    };
+}
+
+mutants! {
+    M01, "state is committed before its outputs are durable (rule 1, I6)";
+    M02, "state is committed with an older offset (I6)";
+    M03, "the offset is committed without the state (I6)";
+    M04, "a failed commit counts as done (I6)";
+    M05, "records that were applied are applied again (I5)";
+    M06, "a gap in a writer's records is ignored (rule 2, I5)";
+    M07, "records of a replaced writer are applied (rule 3, I24)";
+    M08, "marks of writers are not committed (I5)";
+    M09, "sequences of outputs begin anew after a restart (I5)";
+    M10, "outputs behind the state are believed to be there (rule 6, I4)";
+    M11, "a commit is made while records are held aside (rule 2, I6)";
+    M12, "the last applied record is not compared at the start (rule 5, I26)";
+    M13, "order numbers that left the window are forgotten (I2)";
+    M14, "order numbers are not committed (I2)";
+    M15, "orders are readable before their journal, in groups of their own (rule 1, I9)";
+    M16, "a conflict is taken for a duplicate (I3)";
+    M17, "a duplicate is accepted again (I2)";
+    M18, "a refused award uses up its order number (I1)";
+    M19, "the cap of an award is not looked at (I1)";
+    M20, "amounts of zero and less are accepted (I8)";
+    M21, "a fold depends on something outside of the log (I4)";
+    M22, "older settings come into force again (I30)";
+    M23, "time goes back (I6)";
+    M24, "awards of another partition are accepted (I2)";
+    M25, "another person's order number is accepted (I2)";
+    M26, "settings are lost at a restart (I30)";
+    M28, "a credit adds one minor unit, whatever the amount (I15)";
+    M29, "an attempt that was running at a crash is forgotten (I10)";
+    M30, "the life of a key is counted from the last intent (I14)";
+    M31, "requests leave before their intent is durable (rule 4, I12)";
+    M32, "a new process goes on in the epoch of the one before (rule 3)";
+    M33, "the same key is sent again after its life (I14)";
+    M34, "a clock that went back is believed (I14)";
+    M35, "a rejection after an unresolved attempt ends the order as refused (I10, I11)";
+    M36, "an unknown outcome is taken for a refusal (I11)";
+    M37, "orders are sent again without keys (I14)";
+    M38, "an order that is absent when asked is refused (I11)";
+    M39, "a limiter begins full (I21)";
+    M40, "sends take no permits of their lane (I21)";
+    M41, "a missing item of a batch is taken for credited (I11)";
+    M42, "a status 500 is taken for not done (I10)";
+    M43, "a status 409 is taken for credited (I11)";
+    M44, "the key differs from attempt to attempt (I13)";
+    M45, "unresolved orders of an earlier process are taken for fresh (I10)";
+    M46, "the first order behind the low-water mark is skipped (I11)";
+    M47, "orders that have ended are read again (I10)";
+    M48, "orders of a withdrawn batch are forgotten (I11)";
+    M49, "facts that a full log refused are forgotten (I11)";
+    M50, "a settled attempt settles the ones before it (I10)";
+    M51, "the ledger answers before its book is durable (I25)";
+    M52, "the ledger forgets what it has credited (I10)";
+    M53, "the ledger commits accounts twice after a restart (I6)";
+    M54, "asks are not bounded (I29)";
+    M55, "the payload of a key differs from attempt to attempt (I13)";
+}
+
+static PLANTED: AtomicU8 = AtomicU8::new(0);
+static STRAY: AtomicU64 = AtomicU64::new(0);
+
+/// Plants one bug in this process, in place of any other.
+pub fn plant(mutant: Mutant) {
+    PLANTED.store(mutant as u8, Ordering::Relaxed);
+}
+
+/// Whether this bug is planted. For [`mutant!`](crate::mutant).
+#[must_use]
+pub fn is_planted(mutant: Mutant) -> bool {
+    PLANTED.load(Ordering::Relaxed) == mutant as u8
+}
+
+/// A number that follows from nothing in the log: another one at each call.
+#[must_use]
+pub fn stray() -> u64 {
+    STRAY.fetch_add(1, Ordering::Relaxed)
+}

@@ -1,0 +1,81 @@
+//! Virtual time. Wall clocks may jump and freeze; monotonic time goes on, and begins anew with each
+//! process.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use hongbao_engine::clock::Clock;
+
+/// 2027-02-05T20:00:00+08:00, where every run begins.
+pub const START_MS: i64 = 1_801_828_800_000;
+
+const NOT_FROZEN: i64 = i64::MIN;
+
+/// The clocks of the machine, moved by the world.
+#[derive(Debug)]
+pub struct SimClock {
+    now_ms: AtomicI64,
+    offset_ms: AtomicI64,
+    frozen_at_ms: AtomicI64,
+    booted_ms: AtomicI64,
+}
+
+impl Default for SimClock {
+    fn default() -> Self {
+        Self {
+            now_ms: AtomicI64::new(0),
+            offset_ms: AtomicI64::new(0),
+            frozen_at_ms: AtomicI64::new(NOT_FROZEN),
+            booted_ms: AtomicI64::new(0),
+        }
+    }
+}
+
+impl SimClock {
+    /// True time since the start of the run, in milliseconds.
+    #[must_use]
+    pub fn now_ms(&self) -> i64 {
+        self.now_ms.load(Ordering::Relaxed)
+    }
+
+    /// Lets true time come to `to_ms`.
+    pub fn advance_to(&self, to_ms: i64) {
+        self.now_ms.store(to_ms.max(self.now_ms()), Ordering::Relaxed);
+    }
+
+    /// The wall clock jumps.
+    pub fn jump(&self, by_ms: i64) {
+        self.offset_ms.fetch_add(by_ms, Ordering::Relaxed);
+    }
+
+    /// The wall clock stops, or goes on from where the true time is.
+    pub fn freeze(&self, frozen: bool) {
+        let at_ms = if frozen { self.wall_ms() } else { NOT_FROZEN };
+        self.frozen_at_ms.store(at_ms, Ordering::Relaxed);
+    }
+
+    /// The wall clock is right again.
+    pub fn heal(&self) {
+        self.offset_ms.store(0, Ordering::Relaxed);
+        self.frozen_at_ms.store(NOT_FROZEN, Ordering::Relaxed);
+    }
+
+    /// A process begins.
+    pub fn boot(&self) {
+        self.booted_ms.store(self.now_ms(), Ordering::Relaxed);
+    }
+}
+
+impl Clock for SimClock {
+    fn wall_ms(&self) -> i64 {
+        match self.frozen_at_ms.load(Ordering::Relaxed) {
+            NOT_FROZEN => START_MS + self.now_ms() + self.offset_ms.load(Ordering::Relaxed),
+            frozen_at_ms => frozen_at_ms,
+        }
+    }
+
+    fn monotonic(&self) -> Duration {
+        let since_ms = self.now_ms() - self.booted_ms.load(Ordering::Relaxed);
+        Duration::from_millis(u64::try_from(since_ms).unwrap_or(0))
+    }
+}

@@ -1,0 +1,112 @@
+//! The end of a process at any call of a port. Every call that changes something passes two
+//! points, before and after its effect; the fuse counts them down and ends the process at one.
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// What a burnt fuse unwinds with. Nobody but [`Fuse::run`] should meet it.
+struct Burnt;
+
+/// Ends the process of one world.
+#[derive(Debug, Default)]
+pub struct Fuse {
+    /// Points left; 0 when no end is planned.
+    left: AtomicU64,
+    burnt: AtomicBool,
+}
+
+/// How a piece of work in a process ended.
+#[derive(Debug)]
+pub enum Ran<T> {
+    /// It came to its end.
+    Through(T),
+    /// The process is no more.
+    Ended,
+    /// The code under test panicked.
+    Panicked(String),
+}
+
+impl Fuse {
+    /// The process ends at the `points`-th point from now.
+    pub fn light(&self, points: u64) {
+        self.left.store(points.max(1), Ordering::Relaxed);
+    }
+
+    /// A new process, with no end planned.
+    pub fn renew(&self) {
+        self.left.store(0, Ordering::Relaxed);
+        self.burnt.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether the process has ended.
+    #[must_use]
+    pub fn is_burnt(&self) -> bool {
+        self.burnt.load(Ordering::Relaxed)
+    }
+
+    /// Whether an end is planned.
+    #[must_use]
+    pub fn is_lit(&self) -> bool {
+        self.left.load(Ordering::Relaxed) > 0
+    }
+
+    /// Passes a point: returns unless the process ends here or has ended before.
+    pub fn point(&self) {
+        self.check();
+        let left = self.left.load(Ordering::Relaxed);
+        if left > 0 {
+            self.left.store(left - 1, Ordering::Relaxed);
+            if left == 1 {
+                self.burnt.store(true, Ordering::Relaxed);
+                resume_unwind(Box::new(Burnt));
+            }
+        }
+    }
+
+    /// For calls that change nothing: a dead process makes none.
+    pub fn check(&self) {
+        if self.is_burnt() {
+            resume_unwind(Box::new(Burnt));
+        }
+    }
+
+    /// Runs a piece of the process. The code under test catches panics in places, so what counts is
+    /// whether the fuse is burnt afterwards.
+    pub fn run<T>(&self, work: impl FnOnce() -> T) -> Ran<T> {
+        let ran = catch_unwind(AssertUnwindSafe(work));
+        if self.is_burnt() {
+            return Ran::Ended;
+        }
+        match ran {
+            Ok(value) => Ran::Through(value),
+            Err(payload) => {
+                let text = payload.downcast_ref::<&str>().copied();
+                let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+                Ran::Panicked(text.unwrap_or("without a text").to_owned())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lit_fuse_ends_the_process_at_its_point_and_keeps_it_ended() {
+        let fuse = Fuse::default();
+        fuse.light(3);
+        let mut passed = 0;
+        let ran = fuse.run(|| {
+            for _ in 0..10 {
+                fuse.point();
+                passed += 1;
+            }
+        });
+        assert!(matches!(ran, Ran::Ended) && passed == 2, "{passed}");
+        // Code that swallows the end does not get further.
+        assert!(matches!(fuse.run(|| drop(catch_unwind(AssertUnwindSafe(|| fuse.check())))), Ran::Ended));
+        fuse.renew();
+        assert!(matches!(fuse.run(|| fuse.point()), Ran::Through(())));
+    }
+}

@@ -1,0 +1,121 @@
+//! Options from a seed. A quarter of the knobs is squeezed: batches of one, windows of two, key
+//! lives of a second.
+
+use crate::random::Random;
+
+use super::{
+    DispatchOptions, DownstreamOptions, Keys, LaneOptions, LogProfile, Options, PartnerOptions, PoolOptions,
+    TaskOptions,
+};
+
+/// One of the usual values, or in a quarter of all cases one of the squeezed ones.
+fn knob(random: &mut Random, usual: &[u64], squeezed: &[u64]) -> u64 {
+    if random.chance(250) { *random.pick(squeezed) } else { *random.pick(usual) }
+}
+
+/// The options of a seed.
+#[must_use]
+pub fn draw(seed: u64) -> Options {
+    let random = &mut Random::of(seed, "options");
+    let dispatch = dispatch(random);
+    let count = random.within(1, 3) as usize;
+    let downstreams: Vec<DownstreamOptions> = (0..count).map(|_| downstream(random)).collect();
+    let lanes = (0..3).map(|lane| lane_of(random, lane, count)).collect();
+    let pool = random.chance(300).then(|| PoolOptions {
+        rate: random.magnitude(20, 2_000),
+        floor_permille: *random.pick(&[0, 50, 200]),
+    });
+    Options {
+        seed,
+        partitions: *random.pick(&[1, 1, 2, 2, 3, 4]),
+        log: if random.chance(300) { LogProfile::Broker } else { LogProfile::Segments },
+        sync_ms: *random.pick(&[(0, 1), (1, 5), (1, 20), (5, 80)]),
+        tick_ms: *random.pick(&[250, 1_000, 1_000]),
+        laziness: knob(random, &[0, 100, 300], &[700]) as u32,
+        window_keys: knob(random, &[4, 64, 1_000], &[1, 2]) as usize,
+        users_max: knob(random, &[4, 100], &[1]) as usize,
+        recent_orders_max: knob(random, &[4, 64, 1_000], &[1]) as usize,
+        task: task(random),
+        dispatch,
+        lanes,
+        pool,
+        downstreams,
+        cash_max_minor: if random.chance(100) { i64::MAX } else { 20_000 },
+        deadline_ms: 900_000,
+    }
+}
+
+fn task(random: &mut Random) -> TaskOptions {
+    TaskOptions {
+        read_bytes_max: knob(random, &[1 << 12, 1 << 16, 1 << 20], &[1, 200]) as usize,
+        commit_records: knob(random, &[20, 100, 1_000_000], &[1, 3]),
+        commit_interval_ms: knob(random, &[200, 1_000, 5_000], &[0, 5]),
+        commit_staged_bytes: knob(random, &[1 << 14, 64 << 20], &[1, 1 << 10]) as usize,
+        staged_bytes_max: knob(random, &[1 << 16, 192 << 20], &[1 << 12]) as usize,
+        gap_timeout_ms: 10_000,
+        held_bytes_max: 1 << 20,
+    }
+}
+
+fn dispatch(random: &mut Random) -> DispatchOptions {
+    DispatchOptions {
+        held_orders_max: knob(random, &[100, 65_536], &[1, 3]) as usize,
+        read_ahead_bytes_max: knob(random, &[1 << 12, 512 << 10], &[1, 100]) as usize,
+        read_ahead_orders_min: knob(random, &[16, 4_096], &[1]) as usize,
+        intent_ahead_ms: knob(random, &[20, 100], &[1, 1_000]),
+        send_within_ms: knob(random, &[1_000], &[5, 50]),
+        attempts_max: knob(random, &[4, 16], &[1, 2]) as u32,
+        unresolved_max_ms: knob(random, &[10_000, 60_000], &[500]),
+        key_margin_ms: knob(random, &[5_000], &[100, 1_000]),
+        backoff_base_ms: knob(random, &[20, 50], &[1]),
+        backoff_max_ms: knob(random, &[500, 2_000], &[5]),
+        pause_max_ms: knob(random, &[500, 2_000], &[20]),
+        breaker_failures_max: knob(random, &[5], &[2]) as u32,
+        breaker_open_base_ms: knob(random, &[100, 500], &[5]),
+        breaker_open_max_ms: knob(random, &[1_000, 2_000], &[10]),
+    }
+}
+
+fn lane_of(random: &mut Random, lane: usize, downstreams: usize) -> LaneOptions {
+    let limited = random.chance(500);
+    LaneOptions {
+        downstream: if random.chance(500) {
+            lane % downstreams
+        } else {
+            random.below(downstreams as u64) as usize
+        },
+        rate: limited.then(|| random.magnitude(5, 2_000)),
+        query_rate: random.chance(300).then(|| random.magnitude(5, 500)),
+    }
+}
+
+fn downstream(random: &mut Random) -> DownstreamOptions {
+    if random.chance(250) {
+        return DownstreamOptions::Ledger {
+            commit_postings: knob(random, &[50, 1_000], &[1, 3]),
+            window_keys: knob(random, &[16, 1_000], &[1]) as usize,
+        };
+    }
+    let day_ms = 24 * 3_600_000;
+    let keys = match random.below(10) {
+        0..4 => Keys::Lasts(day_ms),
+        4..6 => Keys::Lasts(*random.pick(&[1_000, 2_000, 10_000, 30_000])),
+        6..8 => Keys::Forever,
+        _ => Keys::None,
+    };
+    let can_query = random.chance(600);
+    let caches_failures = keys == Keys::Lasts(day_ms) && random.chance(500);
+    // Such a failure is repeated as long as the key lives, which must end before the deadline.
+    let keys = if caches_failures { Keys::Lasts(300_000) } else { keys };
+    DownstreamOptions::Partner(PartnerOptions {
+        keys,
+        caches_failures,
+        can_query,
+        max_items: knob(random, &[10, 100], &[1, 2]) as u32,
+        max_in_flight: knob(random, &[4, 16], &[1]) as u32,
+        latency_ms: *random.pick(&[(1, 3), (1, 20), (5, 100)]),
+        timeout_ms: *random.pick(&[120, 300, 1_000]),
+        reject_permille: *random.pick(&[0, 0, 20, 100]),
+        scramble_permille: *random.pick(&[0, 100, 1_000]),
+    })
+}

@@ -1,0 +1,215 @@
+//! What must hold, looked at after every event and once more at the end. The journal is followed by
+//! the plain reference model of `hongbao check`, record by record as it becomes durable; sends are
+//! held against it, with what was durable when they left.
+
+pub mod audit;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use hongbao_audit::{JournalAudit, Report};
+use hongbao_engine::log::Log;
+use hongbao_engine::partition::Partition;
+use hongbao_processors::views::{GroupBy, ViewsReader};
+use serde::{Deserialize, Serialize};
+
+use crate::downstreams::{Breach, Sent};
+use crate::log::Undisturbed;
+use crate::operator::LANES;
+use crate::options::Options;
+
+/// Something that must never be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Violation {
+    /// Id of the invariant, as in `docs/ARCHITECTURE.md`; `panic`, and `V1` and `V2` for liveness.
+    pub invariant: String,
+    /// What was found.
+    pub what: String,
+    /// The order concerned, where there is one.
+    pub order_no: Option<String>,
+}
+
+impl Violation {
+    /// A violation that concerns no single order.
+    #[must_use]
+    pub fn new(invariant: &str, what: String) -> Self {
+        let order_no = order_in(&what);
+        Self { invariant: invariant.to_owned(), what, order_no }
+    }
+
+    /// What a downstream found.
+    #[must_use]
+    pub fn of(breach: Breach) -> Self {
+        let Breach { invariant, order_no, what } = breach;
+        let what = format!("order {order_no}: {what}");
+        Self { invariant: invariant.to_owned(), what, order_no: Some(order_no) }
+    }
+
+    /// The first finding of a report, if there is one.
+    ///
+    /// # Errors
+    /// The violation.
+    pub fn check(report: &Report) -> Result<(), Self> {
+        match report.broken().first() {
+            None => Ok(()),
+            Some(invariant) => {
+                let what = report.line(*invariant).details.first().cloned().unwrap_or_default();
+                Err(Self::new(&invariant.id(), what))
+            }
+        }
+    }
+}
+
+/// The order number in a finding's text.
+fn order_in(text: &str) -> Option<String> {
+    let mut words = text.split(|letter: char| !(letter.is_ascii_alphanumeric() || "_.-".contains(letter)));
+    words.find(|word| word.starts_with('u') && word.split('_').count() == 5).map(str::to_owned)
+}
+
+/// Accepted and credited, in minor units.
+type Served = BTreeMap<(Option<String>, String), (u64, i128, u64, i128)>;
+
+/// The oracles of a run.
+pub struct Oracles<'l> {
+    log: &'l Undisturbed,
+    journals: Vec<JournalAudit<'l>>,
+    reports: Vec<Report>,
+    /// Orders sent within the last second, by lane; the pool is the last.
+    sends: Vec<VecDeque<(i64, u64)>>,
+    served: Served,
+}
+
+impl<'l> Oracles<'l> {
+    /// Before anything was written.
+    #[must_use]
+    pub fn new(log: &'l Undisturbed, options: &Options) -> Self {
+        let journals = (0..options.partitions).filter_map(|partition| {
+            let journal = JournalAudit::open(log, Partition(partition));
+            journal.ok()
+        });
+        let journals = journals.collect();
+        let reports = (0..options.partitions).map(|_| Report::new()).collect();
+        let sends = vec![VecDeque::new(); LANES.len() + 1];
+        Self { log, journals, reports, sends, served: BTreeMap::new() }
+    }
+
+    /// Follows the journal of a partition as far as it is durable (I2 I5 I8 I9 I10 I11 I12 I16 I18
+    /// I24).
+    ///
+    /// # Errors
+    /// The violation.
+    pub fn advance(&mut self, partition: u16) -> Result<(), Violation> {
+        let end = self.log.range(Partition(partition), "journal").map_or(0, |(_, end)| end);
+        self.advance_to(partition, end)
+    }
+
+    fn advance_to(&mut self, partition: u16, end: u64) -> Result<(), Violation> {
+        let index = usize::from(partition);
+        let (journal, report) = (&mut self.journals[index], &mut self.reports[index]);
+        if journal.folded() >= end {
+            return Ok(());
+        }
+        let advanced = journal.advance(end, report);
+        advanced.map_err(|error| Violation::new("I26", error.to_string()))?;
+        Violation::check(report)
+    }
+
+    /// A batch has left: each of its orders was accepted with these very bytes (I9), an intent of it
+    /// is durable (I12) and nothing has ended it (I10), and no second has seen too many (I21).
+    ///
+    /// # Errors
+    /// The violation.
+    pub fn sent(&mut self, sent: &Sent, options: &Options) -> Result<(), Violation> {
+        let partition = sent.batch.partition().0;
+        self.advance_to(partition, sent.journal_end)?;
+        let lane = sent.batch.lane();
+        let orders = self.journals[usize::from(partition)].journal.orders_of_lane(lane);
+        for (seq, record) in sent.batch.orders() {
+            let Some(order) = orders.get(seq as usize - 1) else {
+                return Err(Violation::new(
+                    "I9",
+                    format!("{lane} {seq} of {partition} was sent and never accepted"),
+                ));
+            };
+            let breach = |invariant: &str, what: &str| {
+                Err(Violation {
+                    invariant: invariant.to_owned(),
+                    what: format!("order {}: {what}", order.order_no),
+                    order_no: Some(order.order_no.to_string()),
+                })
+            };
+            if order.is_ended() {
+                return breach("I10", "sent after it had ended");
+            }
+            if !order.in_flight {
+                return breach("I12", "sent without a durable intent");
+            }
+            if order.lane_record() != record {
+                return breach("I9", "sent other than accepted");
+            }
+        }
+        self.count_sends(sent, options)
+    }
+
+    fn count_sends(&mut self, sent: &Sent, options: &Options) -> Result<(), Violation> {
+        let Some(index) = LANES.iter().position(|lane| *lane == sent.batch.lane()) else { return Ok(()) };
+        let rates = [(index, options.lanes[index].rate), (LANES.len(), options.pool.map(|pool| pool.rate))];
+        for (place, rate) in rates {
+            let Some(rate) = rate else { continue };
+            let sends = &mut self.sends[place];
+            sends.push_back((sent.at_ms, sent.batch.len() as u64));
+            while sends.front().is_some_and(|(at_ms, _)| *at_ms <= sent.at_ms - 1_000) {
+                sends.pop_front();
+            }
+            let count: u64 = sends.iter().map(|(_, count)| count).sum();
+            if count > rate {
+                let name = LANES.get(place).unwrap_or(&"pool");
+                return Err(Violation::new(
+                    "I21",
+                    format!("{count} sends of {name} within a second, {rate} allowed"),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// What the views serve never goes back (I18).
+    ///
+    /// # Errors
+    /// The violation.
+    pub fn serve(&mut self, reader: &ViewsReader) -> Result<(), Violation> {
+        let Ok(totals) = reader.totals(&[GroupBy::RewardType]) else { return Ok(()) };
+        for row in totals.rows {
+            let sums = (row.accepted_count, row.accepted_minor, row.credited_count, row.credited_minor);
+            let key = (row.reward_type, row.asset);
+            let last = self.served.entry(key).or_insert(sums);
+            let is_back = sums.0 < last.0 || sums.1 < last.1 || sums.2 < last.2 || sums.3 < last.3;
+            if is_back {
+                return Err(Violation::new("I18", format!("totals were {last:?} and are {sums:?}")));
+            }
+            *last = sums;
+        }
+        Ok(())
+    }
+
+    /// Time of the journal of a partition, in milliseconds since the Unix epoch.
+    #[must_use]
+    pub fn last_fact_ms(&self, partition: u16) -> i64 {
+        self.journals[usize::from(partition)].journal.now_ms
+    }
+
+    /// Whether all orders of a partition have ended.
+    #[must_use]
+    pub fn is_all_ended(&self, partition: u16) -> bool {
+        let journal = &self.journals[usize::from(partition)].journal;
+        journal.orders().all(|order| order.is_ended())
+    }
+
+    /// The first order that has not ended, of partitions that are not left out.
+    #[must_use]
+    pub fn first_open(&self, is_left_out: &dyn Fn(u16) -> bool) -> Option<(String, &'static str)> {
+        let journals = (0_u16..).zip(&self.journals).filter(|(partition, _)| !is_left_out(*partition));
+        let mut orders = journals.flat_map(|(_, audit)| audit.journal.orders());
+        let open = orders.find(|order| !order.is_ended())?;
+        Some((open.order_no.to_string(), open.state().as_str()))
+    }
+}

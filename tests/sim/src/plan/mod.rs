@@ -1,0 +1,184 @@
+//! What happens in a world: an explicit list of operations and faults with their times. A plan is
+//! all that a run needs, so it can be stored, cut down and played again.
+
+mod generate;
+
+use serde::{Deserialize, Serialize};
+
+use crate::downstreams::partner::RequestFault;
+use crate::options::Options;
+
+pub use generate::generate;
+
+/// A world and what happens in it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// What the world is made of.
+    pub options: Options,
+    /// What happens, by time.
+    pub steps: Vec<Step>,
+}
+
+/// Something that happens at a time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Step {
+    /// True time, in milliseconds since the start.
+    pub at_ms: i64,
+    /// What happens.
+    pub op: Op,
+}
+
+/// An operation or a fault.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "fields say it with their names; `docs/TESTING.md` lists the faults")]
+pub enum Op {
+    /// A client delivers an award.
+    Award(AwardOp),
+    /// A client delivers bytes that are no award.
+    Bytes { partition: u16, kind: Poison },
+    /// The operator changes the settings: the cap of cash, and whether films are given.
+    Settings { cash_max_minor: i64, has_films: bool },
+    /// The operator appends a part of the awards once more.
+    Replay { partition: u16, from_permille: u32, count: u32 },
+    /// The process ends at the `calls`-th point from now, of what was on its way to the log
+    /// `keep_permille` survive, and another starts `down_ms` later; `again` is the same for the
+    /// first points of that one.
+    Crash { calls: u64, keep_permille: u32, down_ms: i64, again: Option<u64>, audit: bool },
+    /// The process ends as it should.
+    Stop { down_ms: i64 },
+    /// The wall clock jumps.
+    Jump { by_ms: i64 },
+    /// The wall clock stands still.
+    Freeze { for_ms: i64 },
+    /// The log has no room.
+    LogFull { log: usize, partition: u16, for_ms: i64 },
+    /// A sync fails.
+    SyncFails { log: usize, partition: u16 },
+    /// Syncs take long.
+    SyncStalls { log: usize, partition: u16, for_ms: i64 },
+    /// The log's bytes of a partition are damaged.
+    LogDamaged { partition: u16 },
+    /// At the next start the log of a partition lacks its last durable groups.
+    LogLost { partition: u16, groups: usize },
+    /// A store has no room.
+    StoreFull { store: StoreName, for_ms: i64 },
+    /// At the next start a store is as it was now.
+    StoreOld { store: StoreName },
+    /// At the next start a store is that of another partition.
+    StoreForeign { store: StoreName, of: u16 },
+    /// A store's bytes are damaged.
+    StoreDamaged { store: StoreName },
+    /// The next requests to a downstream go wrong.
+    Requests { downstream: usize, fault: RequestFault, count: u32 },
+    /// A downstream is out.
+    Outage { downstream: usize, for_ms: i64 },
+}
+
+/// A store of the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StoreName {
+    /// Of an intake.
+    Intake(u16),
+    /// Of a partition's views.
+    Views(u16),
+}
+
+impl StoreName {
+    /// Its partition.
+    #[must_use]
+    pub fn partition(self) -> u16 {
+        match self {
+            Self::Intake(partition) | Self::Views(partition) => partition,
+        }
+    }
+}
+
+/// An award as a client makes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AwardOp {
+    /// Who gets it.
+    pub person: u32,
+    /// Index of the scene: cash, coupon, pendant, one that is not known.
+    pub scene: u8,
+    /// Which rain.
+    pub rain: u32,
+    /// Amount in minor units.
+    pub amount_minor: i64,
+    /// Which reward.
+    pub reward: u8,
+    /// Which app sent it; says nothing about the payload.
+    pub app: u8,
+    /// What is wrong with it.
+    #[serde(default)]
+    pub twist: Twist,
+}
+
+/// What a client gets wrong.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Twist {
+    /// Nothing.
+    #[default]
+    None,
+    /// The order number is another person's.
+    ForeignOrderNo,
+    /// The order number lacks a part.
+    MalformedOrderNo,
+    /// The activity is not known.
+    UnknownActivity,
+    /// The type is not the scene's.
+    OtherType,
+    /// It is delivered to another partition.
+    WrongPartition,
+}
+
+/// Bytes that are no award.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Poison {
+    /// Nothing at all.
+    Empty,
+    /// Any bytes.
+    Noise,
+    /// The beginning of an award.
+    CutAward,
+    /// Settings with a seal of another key.
+    ForgedSettings,
+    /// A tick of another partition.
+    ForeignTick,
+    /// An old tick once more.
+    OldTick,
+}
+
+impl Op {
+    /// The name of its kind.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Award(_) => "award",
+            Self::Bytes { .. } => "poison",
+            Self::Settings { .. } => "settings",
+            Self::Replay { .. } => "replay",
+            Self::Crash { .. } => "crash",
+            Self::Stop { .. } => "stop",
+            Self::Jump { .. } => "clock_jump",
+            Self::Freeze { .. } => "clock_freeze",
+            Self::LogFull { .. } => "log_full",
+            Self::SyncFails { .. } => "sync_fails",
+            Self::SyncStalls { .. } => "sync_stalls",
+            Self::LogDamaged { .. } => "log_damaged",
+            Self::LogLost { .. } => "log_lost",
+            Self::StoreFull { .. } => "store_full",
+            Self::StoreOld { .. } => "store_old",
+            Self::StoreForeign { .. } => "store_foreign",
+            Self::StoreDamaged { .. } => "store_damaged",
+            Self::Requests { .. } => "requests",
+            Self::Outage { .. } => "outage",
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! What runs came to, in numbers, and the one line that is left of a whole set of them.
+
+pub mod set;
+pub mod timeline;
+
+use std::collections::BTreeMap;
+
+/// Numbers of one run, or of many.
+#[derive(Clone, Debug, Default)]
+pub struct Stats {
+    /// Awards made by clients, duplicates included.
+    pub awards: u64,
+    /// Orders accepted.
+    pub accepted: u64,
+    /// Awards found to be duplicates.
+    pub duplicates: u64,
+    /// Processes that ended, most of them in the middle of something.
+    pub crashes: u64,
+    /// Submissions and asks whose outcome was unknown.
+    pub unknown_outcomes: u64,
+    /// Orders sent, resends included.
+    pub sends: u64,
+    /// Orders asked about.
+    pub asks: u64,
+    /// Effects in all true books.
+    pub effects: u64,
+    /// Deliveries made again by clients.
+    pub retries: u64,
+    /// Time that passed in the worlds.
+    pub virtual_ms: u64,
+    /// Turns of the scheduler.
+    pub turns: u64,
+    /// How often rare things happened.
+    pub seen: BTreeMap<String, u64>,
+    /// Turns since time moved; of the run under way.
+    pub(crate) turns_at_once: u32,
+    /// Turns in which nothing moved; of the run under way.
+    pub(crate) idle: u32,
+}
+
+impl Stats {
+    /// Something rare happened so many times.
+    pub fn sometimes(&mut self, what: &str, count: u64) {
+        if count > 0 {
+            match self.seen.get_mut(what) {
+                Some(seen) => *seen += count,
+                None => drop(self.seen.insert(what.to_owned(), count)),
+            }
+        }
+    }
+
+    /// Adds another run's numbers.
+    pub fn absorb(&mut self, other: &Self) {
+        self.awards += other.awards;
+        self.accepted += other.accepted;
+        self.duplicates += other.duplicates;
+        self.crashes += other.crashes;
+        self.unknown_outcomes += other.unknown_outcomes;
+        self.sends += other.sends;
+        self.asks += other.asks;
+        self.effects += other.effects;
+        self.retries += other.retries;
+        self.virtual_ms += other.virtual_ms;
+        self.turns += other.turns;
+        for (what, count) in &other.seen {
+            self.sometimes(what, *count);
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! A set of seeds, played on some threads, with its numbers and what it never met.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use hongbao_engine::clock::{Clock, SystemClock};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+
+use crate::oracles::Violation;
+use crate::plan::generate;
+use crate::report::Stats;
+use crate::trace::Trace;
+use crate::world::run;
+
+/// Sets of at least so many seeds must have met everything in [`EXPECTED`].
+pub const STRONG_SEEDS: u64 = 2_000;
+
+/// What a set must have met, or its generator is too weak.
+pub const EXPECTED: [&str; 59] = [
+    "award",
+    "poison",
+    "settings",
+    "replay",
+    "crash",
+    "stop",
+    "clock_jump",
+    "clock_freeze",
+    "log_full",
+    "sync_fails",
+    "sync_stalls",
+    "log_damaged",
+    "log_lost",
+    "store_full",
+    "store_old",
+    "store_foreign",
+    "store_damaged",
+    "requests",
+    "outage",
+    "audit.at_crash",
+    "crash.while_opening",
+    "loss.detectable",
+    "operator.restart",
+    "stop.graceful",
+    "store.other",
+    "tick.refused",
+    "verdict.conflict",
+    "verdict.rejected",
+    "verdict.undecodable",
+    "order.credited",
+    "order.refused",
+    "order.reported",
+    "request.fail_before",
+    "request.fail_after",
+    "request.lose_request",
+    "request.lose_answer",
+    "request.late",
+    "request.throttle",
+    "request.unavailable",
+    "request.refuse",
+    "request.unauthorized",
+    "request.too_large",
+    "request.partial",
+    "request.throttle_items",
+    "request.pending_items",
+    "request.cut_answer",
+    "request.nonsense",
+    "request.slow",
+    "request.conflict",
+    "request.reject_items",
+    "request.outage",
+    "request.credited",
+    "request.rejected",
+    "request.pending",
+    "request.absent",
+    "replay.records",
+    "clock.deceived",
+    "log.late",
+    "partition.halted",
+];
+
+/// Which seeds, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct SetSpec {
+    /// First seed.
+    pub first: u64,
+    /// Last seed.
+    pub last: u64,
+    /// Threads.
+    pub threads: usize,
+    /// Ends after so long, whatever is left.
+    pub deadline: Option<Duration>,
+    /// Ends after so many violations.
+    pub violations_max: usize,
+    /// Tells on stderr how far it is.
+    pub tells: bool,
+}
+
+/// What a set came to.
+#[derive(Debug, Default)]
+pub struct SetResult {
+    /// Seeds played.
+    pub seeds: u64,
+    /// Numbers.
+    pub stats: Stats,
+    /// Violations by seed.
+    pub violations: BTreeMap<u64, Violation>,
+    /// Of all seeds' hashes, whatever their order.
+    pub hash: u64,
+    /// What should have been met and was not.
+    pub missed: Vec<&'static str>,
+    /// Wall time.
+    pub wall: Duration,
+}
+
+/// Plays a set.
+#[must_use]
+pub fn play(spec: SetSpec) -> SetResult {
+    let clock = SystemClock::new();
+    let (next, stop) = (AtomicU64::new(spec.first), AtomicBool::new(false));
+    let result = Mutex::new(SetResult::default());
+    std::thread::scope(|scope| {
+        for _ in 0..spec.threads.max(1) {
+            scope.spawn(|| work(spec, &clock, &next, &stop, &result));
+        }
+        if spec.tells {
+            scope.spawn(|| tell(spec, &clock, &next, &stop, &result));
+        }
+    });
+    let mut result = result.into_inner();
+    result.wall = clock.monotonic();
+    if result.seeds >= STRONG_SEEDS {
+        let missed = EXPECTED.into_iter().filter(|name| !result.stats.seen.contains_key(*name));
+        result.missed = missed.collect();
+    }
+    result
+}
+
+fn work(spec: SetSpec, clock: &SystemClock, next: &AtomicU64, stop: &AtomicBool, result: &Mutex<SetResult>) {
+    while !stop.load(Ordering::Relaxed) {
+        let seed = next.fetch_add(1, Ordering::Relaxed);
+        if seed > spec.last || spec.deadline.is_some_and(|deadline| clock.monotonic() >= deadline) {
+            stop.store(true, Ordering::Relaxed);
+            return;
+        }
+        let played = run(&generate(seed), Trace::default());
+        let mut result = result.lock();
+        result.seeds += 1;
+        result.hash ^= crate::trace::mix(played.hash, seed);
+        result.stats.absorb(&played.stats);
+        if let Some(violation) = played.violation {
+            if spec.tells {
+                eprintln!("seed {seed}: {}: {}", violation.invariant, violation.what);
+            }
+            result.violations.insert(seed, violation);
+            if result.violations.len() >= spec.violations_max {
+                stop.store(true, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+fn tell(spec: SetSpec, clock: &SystemClock, next: &AtomicU64, stop: &AtomicBool, result: &Mutex<SetResult>) {
+    while !stop.load(Ordering::Relaxed) && next.load(Ordering::Relaxed) <= spec.last {
+        std::thread::park_timeout(Duration::from_secs(5));
+        let seeds = result.lock().seeds;
+        let seconds = clock.monotonic().as_secs_f64();
+        eprintln!("{seeds} seeds in {seconds:.0} s, {:.0} a second", seeds as f64 / seconds.max(0.001));
+    }
+}
+
+impl SetResult {
+    /// The line that is left.
+    #[must_use]
+    pub fn line(&self, name: &str, threads: usize) -> Value {
+        let wall_s = self.wall.as_secs_f64();
+        let stats = &self.stats;
+        json!({
+            "name": name,
+            "seeds": self.seeds,
+            "awards": stats.awards,
+            "crashes": stats.crashes,
+            "unknown_outcomes": stats.unknown_outcomes,
+            "duplicates": stats.duplicates,
+            "violations": self.violations.len(),
+            "wall_s": round(wall_s),
+            "cpu_s": round(cpu_seconds()),
+            "threads": threads,
+            "seeds_per_s": round(self.seeds as f64 / wall_s.max(0.001)),
+            "accepted": stats.accepted,
+            "sends": stats.sends,
+            "asks": stats.asks,
+            "effects": stats.effects,
+            "retries": stats.retries,
+            "simulated_days": round(stats.virtual_ms as f64 / 86_400_000.0),
+            "hash": format!("{:016x}", self.hash),
+            "missed": self.missed,
+            "seen": stats.seen,
+        })
+    }
+
+    /// Whether nothing is wrong and everything was met.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        self.violations.is_empty() && self.missed.is_empty()
+    }
+}
+
+fn round(number: f64) -> f64 {
+    (number * 100.0).round() / 100.0
+}
+
+/// Processor time of this process, in seconds; 0 where the system does not tell.
+#[must_use]
+pub fn cpu_seconds() -> f64 {
+    let Ok(stat) = std::fs::read_to_string("/proc/self/stat") else { return 0.0 };
+    // After the name in brackets: user and system time are fields 14 and 15, in hundredths.
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok()).unwrap_or(0.0);
+    (ticks(11) + ticks(12)) / 100.0
+}

@@ -1,0 +1,154 @@
+//! A store of a world: commits are atomic, and the end of the process leaves a whole one or none.
+//! Faults: no room, an old or a foreign folder at the next start, damaged bytes.
+
+use std::sync::Arc;
+
+use hongbao_engine::memory::store::MemoryStore;
+use hongbao_engine::store::{Applied, Rows, Store, StoreError, Visit};
+use parking_lot::Mutex;
+
+use crate::clock::SimClock;
+use crate::fuse::Fuse;
+use crate::trace::Trace;
+
+/// All rows are between these keys.
+const KEYS: (&[u8], &[u8]) = (&[], &[0xff]);
+
+/// A store whose faults are decided by the world.
+pub struct SimStore {
+    name: String,
+    clock: Arc<SimClock>,
+    fuse: Arc<Fuse>,
+    trace: Arc<Trace>,
+    state: Mutex<State>,
+}
+
+struct State {
+    rows: Arc<MemoryStore>,
+    /// What the next start finds instead.
+    replaced_by: Option<Arc<MemoryStore>>,
+    full_until_ms: i64,
+    is_damaged: bool,
+}
+
+impl SimStore {
+    /// An empty store.
+    #[must_use]
+    pub fn new(name: String, clock: Arc<SimClock>, fuse: Arc<Fuse>, trace: Arc<Trace>) -> Self {
+        let rows = Arc::new(MemoryStore::new());
+        let state = State { rows, replaced_by: None, full_until_ms: 0, is_damaged: false };
+        Self { name, clock, fuse, trace, state: Mutex::new(state) }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The rows as they are, without faults: for oracles.
+    #[must_use]
+    pub fn rows(&self) -> Arc<MemoryStore> {
+        Arc::clone(&self.state.lock().rows)
+    }
+
+    /// No commit finds room until then.
+    pub fn fill(&self, until_ms: i64) {
+        self.state.lock().full_until_ms = until_ms;
+    }
+
+    /// Every read finds damaged bytes.
+    pub fn damage(&self) {
+        self.state.lock().is_damaged = true;
+    }
+
+    /// The next start finds the rows as they are now, whatever is committed until then.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn put_back_at_restart(&self) -> Result<(), StoreError> {
+        let copy = copy_of(&self.rows())?;
+        self.state.lock().replaced_by = Some(Arc::new(copy));
+        Ok(())
+    }
+
+    /// The next start finds the rows of another store.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn exchange_at_restart(&self, other: &Self) -> Result<(), StoreError> {
+        let copy = copy_of(&other.rows())?;
+        self.state.lock().replaced_by = Some(Arc::new(copy));
+        Ok(())
+    }
+
+    /// A process starts; whether the rows were exchanged.
+    pub fn restart(&self) -> bool {
+        let mut state = self.state.lock();
+        let replaced = state.replaced_by.take();
+        let is_replaced = replaced.is_some();
+        if let Some(rows) = replaced {
+            state.rows = rows;
+        }
+        is_replaced
+    }
+
+    /// Faults that can be repaired are.
+    pub fn heal(&self) {
+        self.state.lock().full_until_ms = 0;
+    }
+
+    fn open(&self) -> Result<Arc<MemoryStore>, StoreError> {
+        self.fuse.check();
+        let state = self.state.lock();
+        if state.is_damaged {
+            return Err(StoreError::Corrupt(format!("{}: a block is not what was written", self.name)));
+        }
+        Ok(Arc::clone(&state.rows))
+    }
+}
+
+fn copy_of(rows: &MemoryStore) -> Result<MemoryStore, StoreError> {
+    let copy = MemoryStore::new();
+    let mut all = Rows::new();
+    rows.scan(KEYS.0, KEYS.1, &mut |key, value| {
+        all.put(key, value);
+        std::ops::ControlFlow::Continue(())
+    })?;
+    copy.commit(&[all], rows.applied()?)?;
+    Ok(copy)
+}
+
+impl Store for SimStore {
+    fn applied(&self) -> Result<Applied, StoreError> {
+        self.open()?.applied()
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.open()?.get(key)
+    }
+
+    fn multi_get(&self, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+        self.open()?.multi_get(keys)
+    }
+
+    fn scan(&self, from: &[u8], to: &[u8], visit: &mut Visit<'_>) -> Result<(), StoreError> {
+        self.open()?.scan(from, to, visit)
+    }
+
+    fn commit(&self, runs: &[Rows], applied: Applied) -> Result<(), StoreError> {
+        self.fuse.point();
+        let rows = self.open()?;
+        let now_ms = self.clock.now_ms();
+        if now_ms < self.state.lock().full_until_ms {
+            return Err(StoreError::Failed(format!("{}: no space left on device", self.name)));
+        }
+        rows.commit(runs, applied)?;
+        let count: usize = runs.iter().map(Rows::len).sum();
+        self.trace.note(now_ms, "commit", [applied.offset, count as u64], || {
+            format!("{}: {count} rows, applied {}", self.name, applied.offset)
+        });
+        self.fuse.point();
+        Ok(())
+    }
+}

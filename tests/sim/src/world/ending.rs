@@ -1,0 +1,202 @@
+//! How a run ends: faults stop, everything comes to its end, and the reference model looks at all
+//! that is left.
+
+use hongbao_engine::log::Log;
+use hongbao_engine::partition::Partition;
+use hongbao_processors::intake::AWARDS;
+use hongbao_sinks::dispatch::Step;
+
+use crate::oracles::{Violation, audit};
+
+use super::{Doom, End, World, views_limits};
+
+/// Turns that a graceful stop may take.
+const DRAIN_TURNS_MAX: u32 = 20_000;
+
+impl World<'_, '_> {
+    /// Faults stop.
+    pub(super) fn heal(&mut self) {
+        self.is_healed = true;
+        self.note("heal", [0, 0], String::new);
+        self.frozen_until_ms = 0;
+        self.estate.heal();
+        self.end = None;
+        if self.process.is_some() && self.estate.fuse.is_lit() {
+            self.estate.fuse.renew();
+        }
+        self.start_at_ms = self.start_at_ms.min(self.now_ms() + 1_000);
+    }
+
+    /// Whether nothing is left to do, but for what is doomed.
+    pub(super) fn is_done(&mut self) -> bool {
+        if !self.clients.is_done(|partition| self.is_log_lost(partition))
+            || !self.deferred.is_empty()
+            || self.estate.log.has_late()
+        {
+            self.delivered = None;
+            return false;
+        }
+        let log = self.estate.log.undisturbed();
+        let end = |partition| log.range(Partition(partition), AWARDS).map_or(0, |(_, end)| end);
+        let partitions = 0..self.plan.options.partitions;
+        let delivered = self.delivered.get_or_insert_with(|| partitions.clone().map(end).collect()).clone();
+        let Some(process) = &self.process else { return false };
+        let is_over = |partition: u16| {
+            let index = usize::from(partition);
+            let (intake, views) = (process.intakes[index].status(), process.views[index].status());
+            let (Some(intake), Some(views)) = (intake, views) else { return false };
+            let is_decided = intake.applied() >= delivered[index];
+            let durable = log.durable(Partition(partition)).unwrap_or_default();
+            let is_durable = durable >= intake.outputs_position();
+            is_decided && is_durable && views.recovered() && self.oracles.is_all_ended(partition)
+        };
+        partitions.into_iter().all(|partition| self.doomed.contains_key(&partition) || is_over(partition))
+    }
+
+    /// The deadline has passed.
+    pub(super) fn stuck(&self) -> Violation {
+        let open = self.oracles.first_open(&|partition| self.doomed.contains_key(&partition));
+        let lanes = self.process.as_ref().map(|process| {
+            let lanes = process.lanes.lanes();
+            let told = lanes.iter().map(|lane| {
+                let (state, detail) = (lane.state.as_str(), &lane.detail);
+                format!(
+                    "{} {state} {detail} ready {} waiting {} held {}",
+                    lane.lane, lane.ready, lane.waiting, lane.held
+                )
+            });
+            told.collect::<Vec<_>>().join("; ")
+        });
+        match open {
+            Some((order_no, state)) => Violation {
+                invariant: "I11".to_owned(),
+                what: format!("{order_no} is {state} long after the faults stopped; lanes: {lanes:?}"),
+                order_no: Some(order_no),
+            },
+            None => Violation::new(
+                "V1",
+                format!(
+                    "not everything is done long after the faults stopped; clients: {}, operations that wait: {:?}, late: {}, lanes: {lanes:?}",
+                    self.clients.describe(),
+                    self.deferred,
+                    self.estate.log.has_late(),
+                ),
+            ),
+        }
+    }
+
+    /// A graceful stop: no new sends, everything committed.
+    pub(super) fn stop(&mut self, down_ms: i64) -> Result<(), Violation> {
+        if self.process.is_none() {
+            return Ok(());
+        }
+        self.stats.sometimes("stop.graceful", 1);
+        let _through = self.within(|process| process.dispatcher.drain())?;
+        for _ in 0..DRAIN_TURNS_MAX {
+            if self.process.is_none() {
+                return Ok(());
+            }
+            let drained = self.within(|process| {
+                process.failed.is_some()
+                    || !matches!(process.dispatcher.step(), Ok(Step::Worked(_) | Step::Idle { .. }))
+            })?;
+            self.observe()?;
+            self.estate.pass_time();
+            if drained == Some(true) {
+                break;
+            }
+            self.estate.clock.advance_to(self.now_ms() + 1);
+        }
+        self.commit_all()?;
+        if self.process.is_none() {
+            return Ok(());
+        }
+        self.end_process(End { keep_permille: 1_000, down_ms, again: None, audit: false })
+    }
+
+    /// Folds everything that is there and commits it.
+    fn commit_all(&mut self) -> Result<(), Violation> {
+        for _ in 0..200 {
+            self.estate.pass_time();
+            let idle = self.within(|process| {
+                let mut worked = false;
+                for intake in &mut process.intakes {
+                    worked |= intake.step();
+                }
+                for views in &mut process.views {
+                    worked |= views.step();
+                }
+                for committer in &process.committers {
+                    worked |= committer.run_ready() > 0;
+                }
+                !worked
+            })?;
+            if idle.is_none() {
+                return Ok(());
+            }
+            self.estate.clock.advance_to(self.now_ms() + 20);
+        }
+        Ok(())
+    }
+
+    /// The end: everything is committed and held against the reference model.
+    pub(super) fn finish(&mut self) -> Result<(), Violation> {
+        self.expect_halts()?;
+        self.stop(1)?;
+        // What was appended before the stop is durable.
+        self.estate.clock.advance_to(self.now_ms() + 200);
+        self.estate.pass_time();
+        self.audit(true)
+    }
+
+    /// Corruption stops the partition and is reported (I26).
+    fn expect_halts(&self) -> Result<(), Violation> {
+        for (partition, doom) in &self.doomed {
+            let names = match doom {
+                Doom::Log { must_halt: true } => {
+                    vec![format!("intake/{partition}"), format!("views/{partition}")]
+                }
+                Doom::Store { is_intake: true, must_halt: true } => vec![format!("intake/{partition}")],
+                Doom::Store { is_intake: false, must_halt: true } => vec![format!("views/{partition}")],
+                Doom::Log { .. } | Doom::Store { .. } => continue,
+            };
+            if self.processes_since_doom() && !names.iter().any(|name| self.halted_ever.contains(name)) {
+                let what = format!("partition {partition}, {doom:?}: none of {names:?} has halted");
+                return Err(Violation::new("I26", what));
+            }
+        }
+        Ok(())
+    }
+
+    fn processes_since_doom(&self) -> bool {
+        // A store that is exchanged at the next start is noticed there; runs end with one more.
+        self.process.is_some()
+    }
+
+    /// Holds what is durable against the reference model.
+    pub(super) fn audit(&mut self, is_final: bool) -> Result<(), Violation> {
+        let is_lost = |partition: u16| self.is_log_lost(partition);
+        let scope = audit::Scope {
+            estate: &self.estate,
+            options: &self.plan.options,
+            limits: views_limits(&self.plan.options),
+            is_lost: &is_lost,
+            doomed: &self.doomed,
+            acknowledged: if is_final { &self.clients.acknowledged } else { &[] },
+            is_final,
+        };
+        let counts = scope.run()?;
+        if is_final {
+            self.stats.duplicates += counts.duplicate;
+            self.stats.accepted += counts.accepted;
+            self.stats.sometimes("verdict.conflict", counts.conflict);
+            self.stats.sometimes("verdict.rejected", counts.rejected);
+            self.stats.sometimes("verdict.undecodable", counts.undecodable);
+            self.stats.sometimes("order.credited", counts.credited);
+            self.stats.sometimes("order.refused", counts.refused);
+            self.stats.sometimes("order.reported", counts.reported);
+            self.stats.effects += counts.effects;
+        }
+        Ok(())
+    }
+}

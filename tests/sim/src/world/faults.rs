@@ -1,0 +1,238 @@
+//! Operations and faults of a plan.
+
+use std::sync::Arc;
+
+use hongbao_engine::log::Log;
+use hongbao_engine::partition::{Partition, partition_of};
+use hongbao_engine::records::{ReadBatch, crc};
+use hongbao_engine::store::Store;
+use hongbao_processors::intake::{AWARDS, JOURNAL};
+
+use crate::clients::{Delivery, delivery, poison};
+use crate::operator::{self, control_key, read_again};
+use crate::oracles::Violation;
+use crate::plan::{Op, StoreName};
+use crate::store::SimStore;
+
+use super::{Doom, End, Place, World};
+
+impl World<'_, '_> {
+    /// Everything of the plan that is due; whether there was anything.
+    pub(super) fn due_steps(&mut self) -> bool {
+        let mut any = false;
+        while let Some(step) = self.plan.steps.get(self.next_step)
+            && step.at_ms <= self.now_ms()
+        {
+            self.next_step += 1;
+            any = true;
+            self.stats.sometimes(step.op.name(), 1);
+            self.note("op", [self.next_step as u64, 0], || format!("{:?}", step.op));
+            self.happen(&step.op);
+        }
+        any
+    }
+
+    fn happen(&mut self, op: &Op) {
+        let now_ms = self.now_ms();
+        match op {
+            Op::Award(award) => {
+                self.stats.awards += 1;
+                self.clients.add(delivery(award, self.plan.options.partitions));
+            }
+            Op::Bytes { partition, kind } if *partition < self.plan.options.partitions => {
+                self.clients.add(poison(*kind, *partition, &control_key()));
+            }
+            Op::Settings { .. } | Op::Replay { .. } | Op::Stop { .. } => self.deferred.push_back(op.clone()),
+            Op::Crash { calls, keep_permille, down_ms, again, audit } => {
+                let end =
+                    End { keep_permille: *keep_permille, down_ms: *down_ms, again: *again, audit: *audit };
+                if self.process.is_some() {
+                    self.estate.fuse.light(*calls);
+                    self.end = Some(end);
+                } else {
+                    // The process that starts next ends soon.
+                    self.end = Some(End { again: Some(*calls), ..end });
+                }
+            }
+            Op::Jump { by_ms } => self.estate.clock.jump(*by_ms),
+            Op::Freeze { for_ms } => {
+                self.estate.clock.freeze(true);
+                self.frozen_until_ms = self.frozen_until_ms.max(now_ms + for_ms);
+            }
+            Op::LogFull { log, partition, for_ms } => {
+                let _none = self.estate.log_at(*log).map(|log| log.fill(*partition, now_ms + for_ms));
+            }
+            Op::SyncFails { log, partition } => {
+                let _none = self.estate.log_at(*log).map(|log| log.fail_sync(*partition));
+            }
+            Op::SyncStalls { log, partition, for_ms } => {
+                let _none = self.estate.log_at(*log).map(|log| log.stall(*partition, now_ms + for_ms));
+            }
+            Op::LogDamaged { partition } => {
+                self.estate.log.damage(*partition);
+                self.doomed.insert(*partition, Doom::Log { must_halt: true });
+            }
+            Op::LogLost { partition, groups } => self.losses.push((*partition, *groups)),
+            Op::StoreFull { store, for_ms } => {
+                let _none = self.store(*store).map(|store| store.fill(now_ms + for_ms));
+            }
+            Op::StoreOld { store } => {
+                let _none = self.store(*store).map(|store| store.put_back_at_restart());
+            }
+            Op::StoreForeign { store, of } => self.exchange(*store, *of),
+            Op::StoreDamaged { store } => {
+                if let Some(found) = self.store(*store) {
+                    found.damage();
+                    let is_intake = matches!(store, StoreName::Intake(_));
+                    self.doomed.insert(store.partition(), Doom::Store { is_intake, must_halt: true });
+                }
+            }
+            Op::Requests { downstream, fault, count } => {
+                if let Some(Place::Partner(partner)) = self.estate.places.get(*downstream) {
+                    partner.lock().plan(*fault, *count);
+                }
+            }
+            Op::Outage { downstream, for_ms } => {
+                if let Some(Place::Partner(partner)) = self.estate.places.get(*downstream) {
+                    partner.lock().outage(now_ms + for_ms);
+                }
+            }
+            Op::Bytes { .. } => {}
+        }
+    }
+
+    fn store(&self, name: StoreName) -> Option<Arc<SimStore>> {
+        let stores = match name {
+            StoreName::Intake(_) => &self.estate.intakes,
+            StoreName::Views(_) => &self.estate.views,
+        };
+        stores.get(usize::from(name.partition())).cloned()
+    }
+
+    /// The next start finds another partition's store, where the fold can tell.
+    fn exchange(&mut self, name: StoreName, of: u16) {
+        let other = match name {
+            StoreName::Intake(_) => StoreName::Intake(of),
+            StoreName::Views(_) => StoreName::Views(of),
+        };
+        let partition = name.partition();
+        let (Some(store), Some(foreign)) = (self.store(name), self.store(other)) else { return };
+        if partition == of || self.doomed.contains_key(&partition) {
+            return;
+        }
+        let topic = if matches!(name, StoreName::Intake(_)) { AWARDS } else { JOURNAL };
+        if self.is_told_apart(&foreign, partition, topic) && store.exchange_at_restart(&foreign).is_ok() {
+            let is_intake = matches!(name, StoreName::Intake(_));
+            self.doomed.insert(partition, Doom::Store { is_intake, must_halt: true });
+        }
+    }
+
+    /// Whether the record that a store applied last is not at its place in this partition.
+    fn is_told_apart(&self, store: &SimStore, partition: u16, topic: &str) -> bool {
+        let Ok(applied) = store.rows().applied() else { return false };
+        let Some(last) = applied.offset.checked_sub(1) else { return false };
+        let mut batch = ReadBatch::new();
+        let log = self.estate.log.undisturbed();
+        if log.read(Partition(partition), topic, last, 1, &mut batch).is_err() {
+            // Behind the end for now; the log may have grown to it by the next start.
+            return false;
+        }
+        batch.get(0).and_then(|frame| frame.get(0)).map(crc) != Some(applied.last_record_crc)
+    }
+
+    /// The log of a partition lacks its last durable groups from now on.
+    pub(super) fn losses_happen(&mut self) {
+        for (partition, groups) in std::mem::take(&mut self.losses) {
+            if self.doomed.contains_key(&partition) {
+                continue;
+            }
+            let lost = self.estate.log.lose_durable(partition, groups);
+            if lost.is_empty() {
+                continue;
+            }
+            let end_of = |topic: &str| lost.iter().find(|(name, _)| name == topic).map(|(_, end)| *end);
+            let index = usize::from(partition);
+            let is_ahead = |store: &SimStore, topic| {
+                let applied = store.rows().applied().map_or(0, |applied| applied.offset);
+                end_of(topic).is_some_and(|end| applied > end)
+            };
+            let must_halt =
+                is_ahead(&self.estate.intakes[index], AWARDS) || is_ahead(&self.estate.views[index], JOURNAL);
+            let name = if must_halt { "loss.detectable" } else { "loss.undetectable" };
+            self.stats.sometimes(name, 1);
+            self.doomed.insert(partition, Doom::Log { must_halt });
+        }
+    }
+
+    /// Stores that were planned to be others are.
+    pub(super) fn stores_change(&mut self) {
+        for store in self.estate.stores() {
+            if store.restart() {
+                let name = store.name().to_owned();
+                self.estate.trace.note(self.now_ms(), "store.other", [0, 0], || name);
+                self.stats.sometimes("store.other", 1);
+            }
+        }
+    }
+
+    /// What needed a process.
+    pub(super) fn run_deferred(&mut self) -> Result<(), Violation> {
+        for _ in 0..self.deferred.len() {
+            if self.process.is_none() {
+                break;
+            }
+            let Some(op) = self.deferred.pop_front() else { break };
+            match op {
+                Op::Settings { cash_max_minor, has_films } => self.change(cash_max_minor, has_films)?,
+                Op::Replay { partition, from_permille, count } => {
+                    self.replay(partition, from_permille, count)?
+                }
+                Op::Stop { down_ms } => self.stop(down_ms)?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn change(&mut self, cash_max_minor: i64, has_films: bool) -> Result<(), Violation> {
+        if (cash_max_minor, has_films) != (self.settings.1, self.settings.2) {
+            self.settings = (self.settings.0 + 1, cash_max_minor, has_films);
+        }
+        let settings = self.settings_in_force();
+        let (log, clock) = (Arc::clone(&self.estate.log), Arc::clone(&self.estate.clock));
+        let mut is_complete = true;
+        for partition in 0..self.plan.options.partitions {
+            let published = self.within(|_| operator::publish(&*log, &*clock, partition, &settings))?;
+            is_complete &= matches!(published, Some(Ok(()))) || self.doomed.contains_key(&partition);
+        }
+        if !is_complete && self.process.is_some() {
+            // Without the number it would be another change: the same once more is none.
+            self.deferred.push_back(Op::Settings { cash_max_minor, has_films });
+        }
+        Ok(())
+    }
+
+    fn replay(&mut self, partition: u16, from_permille: u32, count: u32) -> Result<(), Violation> {
+        let log = self.estate.log.undisturbed();
+        if partition >= self.plan.options.partitions || self.is_log_lost(partition) {
+            return Ok(());
+        }
+        let records = read_again(&log, partition, from_permille, count).unwrap_or_default();
+        self.stats.sometimes("replay.records", records.len() as u64);
+        for record in records {
+            self.clients.add(Delivery { partition, record, order_no: None });
+        }
+        Ok(())
+    }
+
+    /// Whether the partition's log is not what was written any more.
+    pub(super) fn is_log_lost(&self, partition: u16) -> bool {
+        matches!(self.doomed.get(&partition), Some(Doom::Log { .. }))
+    }
+
+    /// Whether an order is of such a partition.
+    pub(super) fn is_of_lost_log(&self, order_no: &str) -> bool {
+        let act_id = order_no.split('_').next().unwrap_or_default();
+        self.is_log_lost(partition_of(act_id.as_bytes(), self.plan.options.partitions).0)
+    }
+}

@@ -1,0 +1,201 @@
+//! A world: one process at a time over an estate, stepped by hand in virtual time through a plan.
+//!
+//! ```text
+//! safety     operations and faults of the plan, oracles at every event
+//! heal       faults stop, what can be repaired is
+//! liveness   everything must end well before a deadline
+//! final      the plain reference model over all logs, stores and true books
+//! ```
+
+mod ending;
+mod estate;
+mod faults;
+mod process;
+mod turn;
+mod view;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use crate::clients::Clients;
+use crate::log::Undisturbed;
+use crate::operator::settings;
+use crate::oracles::{Oracles, Violation};
+use crate::plan::{Op, Plan};
+use crate::random::Random;
+use crate::report::Stats;
+use crate::trace::Trace;
+
+pub use estate::{Estate, Place};
+pub use process::{Process, views_limits};
+
+/// What a run came to.
+#[derive(Debug)]
+pub struct Run {
+    /// The first thing that was wrong.
+    pub violation: Option<Violation>,
+    /// Hash of all events.
+    pub hash: u64,
+    /// Number of events.
+    pub events: u64,
+    /// What happened.
+    pub stats: Stats,
+    /// The history, if it was asked for.
+    pub trace: Arc<Trace>,
+}
+
+/// Plays a plan.
+#[must_use]
+pub fn run(plan: &Plan, trace: Trace) -> Run {
+    let trace = Arc::new(trace);
+    let estate = Estate::new(&plan.options, Arc::clone(&trace));
+    let log = estate.log.undisturbed();
+    let mut world = World::new(plan, estate, &log);
+    let violation = world.play().err();
+    let mut stats = std::mem::take(&mut world.stats);
+    world.count(&mut stats);
+    Run { violation, hash: trace.hash(), events: trace.events(), stats, trace }
+}
+
+/// How much of a partition is lost for good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Doom {
+    /// Its log is not what was written: whatever was folded from it may be anything.
+    Log {
+        /// The folds must notice.
+        must_halt: bool,
+    },
+    /// A fold's store is not what the fold wrote.
+    Store {
+        /// Of the intake; else of the views.
+        is_intake: bool,
+        /// The fold must notice.
+        must_halt: bool,
+    },
+}
+
+/// The end of a process that is planned.
+#[derive(Clone, Copy, Debug)]
+struct End {
+    keep_permille: u32,
+    down_ms: i64,
+    again: Option<u64>,
+    audit: bool,
+}
+
+/// See the [module](self).
+pub struct World<'p, 'l> {
+    plan: &'p Plan,
+    next_step: usize,
+    estate: Estate,
+    oracles: Oracles<'l>,
+    schedule: Random,
+    clients: Clients,
+    process: Option<Process>,
+    processes: u64,
+    end: Option<End>,
+    start_at_ms: i64,
+    next_tick_ms: i64,
+    frozen_until_ms: i64,
+    settings: (u64, i64, bool),
+    /// Operations that wait for a process.
+    deferred: VecDeque<Op>,
+    /// Groups that the log lacks at the next start.
+    losses: Vec<(u16, usize)>,
+    /// Stores that are exchanged at the next start, with the partition they come from.
+    doomed: BTreeMap<u16, Doom>,
+    /// Folds seen halted, by name, at any time.
+    halted_ever: BTreeSet<String>,
+    restarts_without_reason: u32,
+    is_healed: bool,
+    /// End of each partition's awards when clients were done.
+    delivered: Option<Vec<u64>>,
+    /// Version of the log, time and moves when a part last had nothing to do.
+    idle_since: Vec<(u64, i64, u64)>,
+    /// Steps in which a part did something.
+    moves: u64,
+    stats: Stats,
+}
+
+impl<'p, 'l> World<'p, 'l> {
+    fn new(plan: &'p Plan, estate: Estate, log: &'l Undisturbed) -> Self {
+        let options = &plan.options;
+        Self {
+            plan,
+            next_step: 0,
+            oracles: Oracles::new(log, options),
+            schedule: Random::of(options.seed, "schedule"),
+            estate,
+            clients: Clients::default(),
+            process: None,
+            processes: 0,
+            end: None,
+            start_at_ms: 0,
+            next_tick_ms: 0,
+            frozen_until_ms: 0,
+            settings: (1, options.cash_max_minor, true),
+            deferred: VecDeque::new(),
+            losses: Vec::new(),
+            doomed: BTreeMap::new(),
+            halted_ever: BTreeSet::new(),
+            restarts_without_reason: 0,
+            is_healed: false,
+            delivered: None,
+            idle_since: Vec::new(),
+            moves: 0,
+            stats: Stats::default(),
+        }
+    }
+
+    fn now_ms(&self) -> i64 {
+        self.estate.clock.now_ms()
+    }
+
+    fn note(&self, kind: &str, numbers: [u64; 2], text: impl FnOnce() -> String) {
+        self.estate.trace.note(self.now_ms(), kind, numbers, text);
+    }
+
+    fn settings_in_force(&self) -> hongbao_schemas::settings::Settings {
+        let (number, cash_max_minor, has_films) = self.settings;
+        settings(number, cash_max_minor, has_films)
+    }
+
+    fn play(&mut self) -> Result<(), Violation> {
+        while self.next_step < self.plan.steps.len() {
+            self.turn()?;
+        }
+        self.heal();
+        let deadline_ms = self.now_ms() + self.plan.options.deadline_ms;
+        let mut look_at_ms = 0;
+        loop {
+            self.turn()?;
+            if self.now_ms() >= look_at_ms {
+                look_at_ms = self.now_ms() + 500;
+                if self.is_done() {
+                    break;
+                }
+            }
+            if self.now_ms() > deadline_ms {
+                return Err(self.stuck());
+            }
+        }
+        self.finish()
+    }
+
+    /// Numbers that are told at the end.
+    fn count(&self, stats: &mut Stats) {
+        stats.virtual_ms += self.now_ms().cast_unsigned();
+        stats.retries += self.clients.retries;
+        stats.sometimes("log.late", self.estate.log.late_arrivals());
+        stats.sometimes("partition.halted", self.halted_ever.len() as u64);
+        let watch = self.estate.watch.lock();
+        stats.unknown_outcomes += watch.unknown + watch.asked_unknown;
+        stats.asks += watch.asked;
+        for partner in self.estate.partners() {
+            stats.sometimes("clock.deceived", partner.lock().excused());
+            for (name, count) in &partner.lock().met {
+                stats.sometimes(&format!("request.{name}"), *count);
+            }
+        }
+    }
+}

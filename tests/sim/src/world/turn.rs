@@ -1,0 +1,366 @@
+//! One turn: what is due happens, then every part of the process gets a step, in an order drawn by
+//! the scheduler; when nothing moves, time does.
+
+use std::sync::Arc;
+
+use hongbao_engine::clock::Clock;
+use hongbao_engine::commit::Committer;
+use hongbao_engine::log::{Log, LogError};
+use hongbao_sinks::dispatch::Step;
+
+use crate::downstreams::port::Sender;
+use crate::fuse::Ran;
+use crate::operator;
+use crate::oracles::Violation;
+
+use super::{End, Place, Process, World};
+
+/// Longest step of time while a process runs, so that its timers are looked at.
+const STEP_MAX_MS: i64 = 50;
+/// Turns at one moment after which time moves on whatever happens.
+const TURNS_AT_ONCE: u32 = 200;
+/// The operator starts a process again this long after something in it stopped.
+const OPERATOR_MS: i64 = 500;
+/// Restarts after the faults have stopped that mean that something stops again and again.
+const RESTARTS_MAX: u32 = 30;
+
+/// A part of the process that gets steps of its own.
+#[derive(Clone, Copy, Debug)]
+enum Part {
+    Intake(usize),
+    Views(usize),
+    Commits,
+    Dispatcher,
+    Deliver,
+}
+
+impl Part {
+    fn slot(self) -> usize {
+        match self {
+            Self::Commits => 0,
+            Self::Dispatcher => 1,
+            Self::Deliver => 2,
+            Self::Intake(index) => 3 + 2 * index,
+            Self::Views(index) => 4 + 2 * index,
+        }
+    }
+}
+
+impl World<'_, '_> {
+    /// A turn.
+    pub(super) fn turn(&mut self) -> Result<(), Violation> {
+        let mut worked = self.due_steps();
+        let is_durable = self.estate.pass_time();
+        worked |= is_durable;
+        if is_durable {
+            self.follow()?;
+        }
+        if self.frozen_until_ms > 0 && self.now_ms() >= self.frozen_until_ms {
+            self.frozen_until_ms = 0;
+            self.estate.clock.freeze(false);
+        }
+        if self.process.is_none() && self.now_ms() >= self.start_at_ms {
+            self.start()?;
+            worked = true;
+        }
+        if self.process.is_some() && self.now_ms() >= self.next_tick_ms {
+            self.next_tick_ms = self.now_ms() + i64::from(self.plan.options.tick_ms);
+            self.tick()?;
+        }
+        worked |= self.run_parts()?;
+        self.observe()?;
+        self.stats.turns += 1;
+        if worked && self.stats.turns_at_once < TURNS_AT_ONCE {
+            self.stats.turns_at_once += 1;
+            self.stats.idle = 0;
+        } else {
+            self.look()?;
+            self.pass();
+        }
+        Ok(())
+    }
+
+    /// Lets time pass up to what comes next.
+    fn pass(&mut self) {
+        self.stats.turns_at_once = 0;
+        self.stats.idle += 1;
+        let now_ms = self.now_ms();
+        let doubled = 1_i64 << self.stats.idle.min(10);
+        let mut to_ms = now_ms + if self.process.is_some() { doubled.min(STEP_MAX_MS) } else { 3_600_000 };
+        let step = self.plan.steps.get(self.next_step).map(|step| step.at_ms);
+        let start = self.process.is_none().then_some(self.start_at_ms);
+        let tick = self.process.is_some().then_some(self.next_tick_ms);
+        let thaw = (self.frozen_until_ms > 0).then_some(self.frozen_until_ms);
+        for due_ms in [step, self.estate.next_due_ms(), start, tick, thaw].into_iter().flatten() {
+            to_ms = to_ms.min(due_ms);
+        }
+        self.estate.clock.advance_to(to_ms.max(now_ms + 1));
+    }
+
+    /// Runs a piece of the process; none when there is no process, or it ends on the way.
+    pub(super) fn within<T>(&mut self, work: impl FnOnce(&mut Process) -> T) -> Result<Option<T>, Violation> {
+        let Some(process) = &mut self.process else { return Ok(None) };
+        match self.estate.fuse.run(|| work(process)) {
+            Ran::Through(value) => Ok(Some(value)),
+            Ran::Ended => {
+                self.crashed()?;
+                Ok(None)
+            }
+            Ran::Panicked(text) => Err(Violation::new("panic", text)),
+        }
+    }
+
+    fn run_parts(&mut self) -> Result<bool, Violation> {
+        let partitions = usize::from(self.plan.options.partitions);
+        let mut parts = vec![Part::Commits, Part::Dispatcher, Part::Deliver];
+        parts.extend((0..partitions).flat_map(|index| [Part::Intake(index), Part::Views(index)]));
+        for index in (1..parts.len()).rev() {
+            let other = self.schedule.below(index as u64 + 1) as usize;
+            parts.swap(index, other);
+        }
+        let mut worked = false;
+        let version = |world: &Self| (world.estate.log.progress().version(), world.now_ms(), world.moves);
+        for part in parts {
+            if self.schedule.chance(u64::from(self.plan.options.laziness)) {
+                continue;
+            }
+            // A part that had nothing to do when everything was as it is now has nothing to do.
+            let slot = part.slot();
+            if self.idle_since.get(slot).is_some_and(|since| *since == version(self)) {
+                continue;
+            }
+            let part_worked = self.run_part(part)?;
+            if part_worked {
+                self.moves += 1;
+            }
+            if self.idle_since.len() <= slot {
+                self.idle_since.resize(slot + 1, (0, -1, 0));
+            }
+            self.idle_since[slot] = if part_worked { (0, -1, 0) } else { version(self) };
+            worked |= part_worked;
+        }
+        Ok(worked)
+    }
+
+    fn run_part(&mut self, part: Part) -> Result<bool, Violation> {
+        let log = Arc::clone(&self.estate.log);
+        match part {
+            Part::Intake(index) => Ok(self.within(|process| process.intakes[index].step())?.unwrap_or(false)),
+            Part::Views(index) => Ok(self.within(|process| process.views[index].step())?.unwrap_or(false)),
+            Part::Commits => {
+                let run = |process: &mut Process| {
+                    process.committers.iter().map(|committer| Committer::run_ready(committer)).sum::<usize>()
+                };
+                Ok(self.within(run)?.is_some_and(|count| count > 0))
+            }
+            Part::Deliver => {
+                if self.process.is_none() {
+                    return Ok(false);
+                }
+                let mut clients = std::mem::take(&mut self.clients);
+                let delivered = self.within(|_| {
+                    clients.acknowledge(&*log);
+                    clients.deliver(&*log)
+                });
+                // What a process ended in the middle of is still theirs.
+                let crashed = self.process.is_none();
+                self.clients = clients;
+                if crashed {
+                    self.clients.connection_lost();
+                }
+                Ok(delivered?.unwrap_or(false))
+            }
+            Part::Dispatcher => self.dispatch(),
+        }
+    }
+
+    fn dispatch(&mut self) -> Result<bool, Violation> {
+        let stepped = self.within(|process| {
+            if process.failed.is_some() {
+                return false;
+            }
+            match process.dispatcher.step() {
+                Ok(step) => matches!(step, Step::Worked(_)),
+                Err(error) => {
+                    process.failed = Some(error.to_string());
+                    false
+                }
+            }
+        })?;
+        self.observe()?;
+        Ok(stepped.unwrap_or(false))
+    }
+
+    /// Shows the oracles what left.
+    pub(super) fn observe(&mut self) -> Result<(), Violation> {
+        let (sent, breaches) = {
+            let mut watch = self.estate.watch.lock();
+            (std::mem::take(&mut watch.sent), std::mem::take(&mut watch.breaches))
+        };
+        for sent in &sent {
+            self.stats.sends += sent.batch.len() as u64;
+            if !self.is_log_lost(sent.batch.partition().0) {
+                self.oracles.sent(sent, &self.plan.options)?;
+            }
+        }
+        let mut breaches = breaches;
+        for partner in self.estate.partners() {
+            breaches.append(&mut partner.lock().breaches);
+        }
+        match breaches.into_iter().find(|breach| !self.is_of_lost_log(&breach.order_no)) {
+            Some(breach) => Err(Violation::of(breach)),
+            None => Ok(()),
+        }
+    }
+
+    /// Shows the oracles what became durable.
+    fn follow(&mut self) -> Result<(), Violation> {
+        for partition in 0..self.plan.options.partitions {
+            if !self.is_log_lost(partition) {
+                self.oracles.advance(partition)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What the operator looks at before time passes: starts again what has stopped.
+    fn look(&mut self) -> Result<(), Violation> {
+        let Some(process) = &self.process else { return Ok(()) };
+        let mut reasons = Vec::new();
+        for (index, (intake, views)) in process.intakes.iter().zip(&process.views).enumerate() {
+            for (name, halted) in [("intake", intake.halted()), ("views", views.halted())] {
+                if let Some(reason) = halted {
+                    reasons.push((index as u16, format!("{name}/{index}"), reason));
+                }
+            }
+        }
+        let is_down = process.failed.clone().or_else(|| self.ledger_halted());
+        let is_doomed = |partition: &u16| self.doomed.contains_key(partition);
+        let lanes = process.lanes.lanes();
+        let lane = lanes.iter().find(|lane| lane.halted.iter().any(|partition| !is_doomed(partition)));
+        let lane = lane.map(|lane| format!("lane {}: {}", lane.lane, lane.detail));
+        for (_, name, _) in &reasons {
+            self.halted_ever.insert(name.clone());
+        }
+        let unexplained = reasons.into_iter().find(|(partition, ..)| !is_doomed(partition));
+        let reason = is_down.or(unexplained.map(|(_, name, reason)| format!("{name}: {reason}")));
+        // Where every partition is lost the dispatcher has nothing left to do.
+        let is_all_lost = (0..self.plan.options.partitions).all(|at| self.is_log_lost(at));
+        let reason = reason.filter(|_| !is_all_lost);
+        let Some(reason) = reason.or(lane) else { return Ok(()) };
+        self.note("operator", [0, 0], || format!("starts again: {reason}"));
+        self.stats.sometimes("operator.restart", 1);
+        if self.is_healed {
+            self.restarts_without_reason += 1;
+            if self.restarts_without_reason > RESTARTS_MAX {
+                return Err(Violation::new("V2", format!("stops again and again: {reason}")));
+            }
+        }
+        let end = End { keep_permille: 500, down_ms: OPERATOR_MS, again: None, audit: false };
+        self.end_process(end)
+    }
+
+    fn ledger_halted(&self) -> Option<String> {
+        self.estate.places.iter().find_map(|place| match place {
+            Place::Ledger { halted, .. } => halted.lock().clone(),
+            Place::Partner(_) => None,
+        })
+    }
+
+    fn start(&mut self) -> Result<(), Violation> {
+        self.processes += 1;
+        self.losses_happen();
+        self.stores_change();
+        self.estate.fuse.renew();
+        self.estate.clock.boot();
+        let end = self.end.take();
+        if let Some(calls) = end.and_then(|end| end.again) {
+            self.estate.fuse.light(calls);
+            self.end = end.map(|end| End { again: None, ..end });
+        }
+        self.note("start", [self.processes, 0], || format!("process {}", self.processes));
+        let sender = Sender { process: self.processes, clock_seems_right: self.clock_seems_right() };
+        let (estate, options) = (&self.estate, &self.plan.options);
+        match estate.fuse.run(|| Process::start(estate, options, sender)) {
+            Ran::Through(process) => self.process = Some(process),
+            Ran::Ended => {
+                self.stats.sometimes("crash.while_opening", 1);
+                return self.crashed();
+            }
+            Ran::Panicked(text) => return Err(Violation::new("panic", text)),
+        }
+        self.idle_since.clear();
+        self.next_tick_ms = self.now_ms() + i64::from(self.plan.options.tick_ms);
+        let settings = self.settings_in_force();
+        let (log, clock) = (Arc::clone(&self.estate.log), Arc::clone(&self.estate.clock));
+        for partition in 0..self.plan.options.partitions {
+            // What cannot be appended now is completed at the next start, or was there before.
+            let published = self.within(|_| {
+                operator::tick(&*log, &*clock, partition)
+                    .and_then(|()| operator::publish(&*log, &*clock, partition, &settings))
+            })?;
+            if matches!(published, Some(Err(_))) {
+                self.deferred.push_back(crate::plan::Op::Settings {
+                    cash_max_minor: self.settings.1,
+                    has_films: self.settings.2,
+                });
+            }
+        }
+        self.run_deferred()
+    }
+
+    /// By partition, whether nothing in the journal is from later than now.
+    fn clock_seems_right(&self) -> Vec<bool> {
+        let wall_ms = self.estate.clock.wall_ms();
+        (0..self.plan.options.partitions).map(|at| self.oracles.last_fact_ms(at) <= wall_ms).collect()
+    }
+
+    fn tick(&mut self) -> Result<(), Violation> {
+        let (log, clock) = (Arc::clone(&self.estate.log), Arc::clone(&self.estate.clock));
+        for partition in 0..self.plan.options.partitions {
+            let ticked = self.within(|_| operator::tick(&*log, &*clock, partition))?;
+            if let Some(Err(error)) = ticked {
+                self.stats.sometimes("tick.refused", 1);
+                // The ticker warns of it, and nobody else may come by.
+                if let (LogError::Failed(_), Some(process)) = (&error, &mut self.process) {
+                    process.failed.get_or_insert_with(|| error.to_string());
+                }
+            }
+        }
+        self.run_deferred()?;
+        if let Some(process) = &self.process
+            && process.is_recovered()
+            && self.doomed.is_empty()
+        {
+            self.oracles.serve(&process.reader)?;
+        }
+        Ok(())
+    }
+
+    /// The fuse has burnt: the process is no more.
+    pub(super) fn crashed(&mut self) -> Result<(), Violation> {
+        let end = self.end.take();
+        let end = end.unwrap_or(End { keep_permille: 500, down_ms: 100, again: None, audit: false });
+        self.end_process(end)
+    }
+
+    pub(super) fn end_process(&mut self, end: End) -> Result<(), Violation> {
+        // What was on its way when the process ended still happened.
+        let observed = self.observe();
+        self.process = None;
+        observed?;
+        self.note("end", [self.processes, u64::from(end.keep_permille)], || {
+            format!("process {}", self.processes)
+        });
+        self.stats.crashes += 1;
+        self.estate.end_of_process(end.keep_permille);
+        self.clients.connection_lost();
+        self.start_at_ms = self.now_ms() + end.down_ms.max(1);
+        self.end = end.again.is_some().then_some(end);
+        if end.audit {
+            self.stats.sometimes("audit.at_crash", 1);
+            self.audit(false)?;
+        }
+        Ok(())
+    }
+}
