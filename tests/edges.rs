@@ -40,7 +40,6 @@ const EDGES: [(&str, &[&str]); 18] = [
     ("hongbao-sinks", &["hongbao-engine", "hongbao-schemas"]),
     ("hongbao-producers", &["hongbao-engine", "hongbao-schemas"]),
     ("hongbao-api", &["hongbao-engine", "hongbao-schemas"]),
-    ("hongbao-audit", &["hongbao-engine", "hongbao-schemas"]),
     ("hongbao-crashes", &["hongbao-engine", "hongbao-rocks", "hongbao-schemas", "hongbao-segments"]),
     ("hongbao-audit", &["hongbao-engine", "hongbao-schemas", "hongbao-processors"]),
     (
