@@ -226,7 +226,7 @@ lanes:
             };
             let folded: Vec<_> = (0..).zip(folded).map(place).collect();
             publish_settings(&self.log, &self.clock, &self.data, &topology(max_minor), &folded).unwrap();
-            Settings::from_json(&std::fs::read(self.data.path(SETTINGS_FILE)).unwrap()).unwrap()
+            self.data.folder().read(SETTINGS_FILE, Settings::from_json).unwrap().unwrap()
         }
 
         fn lose(&self) {

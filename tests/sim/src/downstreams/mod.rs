@@ -2,6 +2,7 @@
 //! A [`Partner`](partner::Partner) is spoken to through the real request and answer code of the
 //! HTTP adapter, the embedded ledger is the real one, driven by polls.
 
+pub mod fault;
 pub mod ledger;
 pub mod partner;
 pub mod port;

@@ -1,7 +1,7 @@
 //! A plan from a seed. Each kind of fault is on in half of all worlds; where it is on, how often it
 //! comes is drawn by magnitude.
 
-use crate::downstreams::partner::RequestFault;
+use crate::downstreams::fault::RequestFault;
 use crate::options::{DownstreamOptions, Options, draw};
 use crate::random::Random;
 

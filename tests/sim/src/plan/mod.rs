@@ -5,7 +5,7 @@ mod generate;
 
 use serde::{Deserialize, Serialize};
 
-use crate::downstreams::partner::RequestFault;
+use crate::downstreams::fault::RequestFault;
 use crate::options::Options;
 
 pub use generate::generate;
