@@ -10,6 +10,7 @@ mod jobs;
 mod kills;
 mod process;
 mod rig;
+mod story;
 mod traffic;
 #[expect(dead_code, reason = "shared with the tests of the root package, which use more of it")]
 #[path = "../../node/wait.rs"]
@@ -97,7 +98,8 @@ fn run(name: &str, options: &Options) -> io::Result<Option<Figures>> {
         }
         "images" => {
             let (preload, count) = (options.path("preload")?, options.number("count", 1_000)?);
-            images::run(&Images { program, preload, folder, count, seed, jobs })?
+            let is_lying = options.number("lying", 0)? > 0;
+            images::run(&Images { program, preload, folder, count, seed, jobs, is_lying })?
         }
         _ => return Ok(None),
     };
