@@ -3,7 +3,7 @@
 
 mod disk;
 mod record;
-mod trace;
+pub mod trace;
 mod verify;
 
 use std::collections::BTreeMap;
