@@ -22,7 +22,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { WRITE = 1, SYNC, TRUNCATE, ALLOCATE, CREATE, RENAME, UNLINK, MKDIR, LINK, SEND };
+enum { WRITE = 1, SYNC, TRUNCATE, ALLOCATE, CREATE, RENAME, UNLINK, MKDIR, LINK, SEND, FAILED };
 enum { INODES = 1 << 16, TEXT_MAX = 8192 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -170,6 +170,7 @@ static int sync_with(long call, int fd) {
   pthread_mutex_lock(&lock);
   int result = 0;
   if (S_ISREG(found.st_mode) && fail_sync && ++syncs == fail_sync) {
+    note(FAILED, inode, 0, NULL, NULL, 0);
     errno = EIO;
     result = -1;
   } else if ((result = syscall(call, fd)) == 0) {

@@ -33,6 +33,12 @@ impl Figures {
         self.fields.insert(name.to_owned(), value);
     }
 
+    /// Adds to a figure.
+    pub fn add(&mut self, name: &str, more: u64) {
+        let sum = self.fields.get(name).and_then(Value::as_u64).unwrap_or_default() + more;
+        self.set(name, json!(sum));
+    }
+
     /// Prints violations on stderr and the figures on stdout, and tells the exit code.
     #[must_use]
     pub fn end(mut self) -> ExitCode {

@@ -2,6 +2,7 @@
 //! and a hostile system. `scripts/crash` builds what it needs and calls it; `docs/TESTING.md` says
 //! what each part covers.
 
+mod faults;
 mod figures;
 mod flips;
 mod http;
@@ -10,6 +11,7 @@ mod jobs;
 mod kills;
 mod process;
 mod rig;
+mod story;
 mod traffic;
 #[expect(dead_code, reason = "shared with the tests of the root package, which use more of it")]
 #[path = "../../node/wait.rs"]
@@ -20,12 +22,13 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use faults::Faults;
 use figures::Figures;
 use flips::Flips;
 use images::Images;
 use kills::Kills;
 
-const USAGE: &str = "usage: hongbao-crashes kills|flips|images --program FILE [--preload FILE] [--count N] [--seed S] [--jobs N] [--dir DIR]";
+const USAGE: &str = "usage: hongbao-crashes kills|flips|images|faults --program FILE [--preload FILE] [--count N] [--seed S] [--jobs N] [--dir DIR]";
 const USAGE_CODE: u8 = 2;
 
 fn main() -> ExitCode {
@@ -97,7 +100,12 @@ fn run(name: &str, options: &Options) -> io::Result<Option<Figures>> {
         }
         "images" => {
             let (preload, count) = (options.path("preload")?, options.number("count", 1_000)?);
-            images::run(&Images { program, preload, folder, count, seed, jobs })?
+            let is_lying = options.number("lying", 0)? > 0;
+            images::run(&Images { program, preload, folder, count, seed, jobs, is_lying })?
+        }
+        "faults" => {
+            let (preload, count) = (options.path("preload")?, options.number("count", 3)?);
+            faults::run(&Faults { program, preload, folder, count, seed })?
         }
         _ => return Ok(None),
     };

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::http::Connection;
@@ -113,6 +114,11 @@ impl Mall {
             double_effects: count("double_effects")?,
             mismatches: count("payload_mismatches")?,
         })
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        self.process.signal(signal);
     }
 
     /// Whether it never stopped.

@@ -116,7 +116,7 @@ impl Disk {
             }
             Event::Truncate { inode, len } => self.change(*inode, Change::Truncate(*len)),
             Event::Allocate { inode, len } => self.change(*inode, Change::Allocate(*len)),
-            Event::Sync { .. } | Event::Send { .. } => {}
+            Event::Sync { .. } | Event::FailedSync { .. } | Event::Send { .. } => {}
             Event::Create { inode, path } => {
                 self.contents.entry(*inode).or_default();
                 self.name(Naming::Add { path: path.clone(), inode: *inode });

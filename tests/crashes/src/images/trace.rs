@@ -19,6 +19,10 @@ pub enum Event {
     Sync {
         inode: u64,
     },
+    /// A sync that was made to fail.
+    FailedSync {
+        inode: u64,
+    },
     Truncate {
         inode: u64,
         len: u64,
@@ -104,6 +108,7 @@ impl Trace {
             7 => Event::Unlink { path: text },
             8 => Event::MakeFolder { inode, path: text },
             9 => two().map(|(from, to)| Event::Link { from, to })?,
+            11 => Event::FailedSync { inode },
             10 => Event::Send { socket: inode, part: number, data },
             _ => return None,
         };

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use crate::figures::Figures;
 use crate::jobs::on_threads;
 use crate::rig::{Mall, Pendants, Rig};
+use crate::story::Story;
 use crate::traffic::Traffic;
 use crate::wait::Dice;
 use aim::Aim;
@@ -94,7 +95,8 @@ fn one_chain(
     let partitions = 1 + dice.below(2) as u16;
     let rig = Rig::new(&kills.program, folder, partitions, mall.address, Pendants::Within)?;
     let traffic = Traffic::new(format!("c{number}"), kills.seed ^ (number << 32));
-    let chain = Chain { rig, mall, aim, traffic, dice, tally: Tally::default() };
+    let story = Story::begin(rig, mall, traffic, dice)?;
+    let chain = Chain { story, aim, tally: Tally::default() };
     let (rig, mut tally) = chain.run(wanted)?;
     if tally.violations.is_empty() {
         std::fs::remove_dir_all(&rig.folder)?;
