@@ -25,11 +25,18 @@ sim replay FILE [--trace]                                   plays a stored plan
 sim shrink --seed N [--out FILE]                            the smallest plan that breaks the same
 sim meta --seeds N                                          plays 1..N in two processes, compares hashes
 sim mutants [NAME..] [--seeds N]                            seeds until each planted bug is caught
-sim hashes FIRST LAST                                       hash of each seed";
+sim hashes FIRST LAST                                       hash of each seed
+all: --mutant NAME plants a bug first";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments = Arguments(arguments);
+    if let Some(name) = arguments.value("--mutant")
+        && let Err(text) = hongbao_sim::mutants::plant_named(name)
+    {
+        eprintln!("{text}");
+        return ExitCode::from(WRONG_USE);
+    }
     let done = match arguments.0.first().map(String::as_str) {
         Some("run") => run_set(&arguments),
         Some("seed") => one_seed(&arguments),

@@ -14,8 +14,17 @@ pub fn command(_arguments: &[String]) -> Result<bool, String> {
     Err("this needs the feature `mutants`: use ./scripts/sim mutants".to_owned())
 }
 
+/// Plants the bug of this name for the rest of the process.
+///
+/// # Errors
+/// There is none, or the build lacks the feature.
+#[cfg(not(feature = "mutants"))]
+pub fn plant_named(name: &str) -> Result<(), String> {
+    Err(format!("{name}: this needs the feature `mutants`"))
+}
+
 #[cfg(feature = "mutants")]
-pub use planting::command;
+pub use planting::{command, plant_named};
 
 #[cfg(feature = "mutants")]
 mod planting {
@@ -70,6 +79,16 @@ mod planting {
         });
         println!("{line}");
         Ok(missed.is_empty())
+    }
+
+    /// See [`super::plant_named`].
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn plant_named(name: &str) -> Result<(), String> {
+        let found = Mutant::ALL.iter().find(|mutant| format!("{mutant:?}") == name);
+        plant(*found.ok_or_else(|| format!("{name}: no such planted bug"))?);
+        Ok(())
     }
 
     /// Plays seeds until something is found.

@@ -384,17 +384,17 @@ fn read_some(
     filter: &mut Filter,
 ) -> Result<bool, StoreError> {
     let (from, to) = kind_range(kind);
-    let mut keys = 0;
+    let (mut keys, mut is_whole) = (0, true);
     store.scan(&from, &to, &mut |row_key, _| {
         if keys == INLINE_KEYS_MAX {
-            keys += 1;
+            is_whole = false;
             return ControlFlow::Break(());
         }
         keys += 1;
         filter.insert(hash_of(hashing, row_key.get(kind.len()..).unwrap_or(&[])));
         ControlFlow::Continue(())
     })?;
-    Ok(keys <= INLINE_KEYS_MAX)
+    Ok(is_whole)
 }
 
 fn value_of(bytes: &[u8]) -> Result<Value, StoreError> {

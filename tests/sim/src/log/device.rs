@@ -68,6 +68,10 @@ impl OwnedGroup {
         Self { frames: frames.collect() }
     }
 
+    fn has_orders(&self) -> bool {
+        self.frames.iter().any(|frame| frame.topic.starts_with("orders."))
+    }
+
     /// Tells groups apart.
     pub fn digest(&self) -> u64 {
         let records = self.frames.iter().flat_map(|frame| &frame.records);
@@ -160,13 +164,10 @@ impl Device {
         self.is_failed = false;
         let Some(random) = broker else { return self.unsynced.clear() };
         let arrive = *random.pick(&[0, 300, 700, 1_000]);
-        let mut is_lane_cut = false;
         let mut at_ms = now_ms;
         for group in self.unsynced.drain(..).filter_map(|unsynced| unsynced.group) {
-            // Lanes are read without holding anything aside: their records arrive without gaps.
-            let has_orders = group.frames.iter().any(|frame| frame.topic.starts_with("orders."));
-            if (has_orders && is_lane_cut) || !random.chance(arrive) {
-                is_lane_cut |= has_orders;
+            // Lanes are read without holding anything aside: their records never arrive with gaps.
+            if group.has_orders() || !random.chance(arrive) {
                 continue;
             }
             at_ms += random.magnitude(1, LATE_MAX_MS).cast_signed();

@@ -185,7 +185,7 @@ impl SimLog {
             None => Err(LogError::Invalid(format!("there is no partition {partition}"))),
             Some((true, ..)) => Err(LogError::Failed("sync failed".to_owned())),
             Some((_, true, _)) => Err(self.damaged(partition)),
-            Some((.., until_ms)) if now_ms < until_ms => Err(LogError::Full(format!("{}", self.name))),
+            Some((.., until_ms)) if now_ms < until_ms => Err(LogError::Full(self.name.to_owned())),
             Some(_) => Ok(()),
         }
     }

@@ -63,6 +63,9 @@ pub struct Counts {
     pub effects: u64,
 }
 
+/// How often an order took effect in a downstream.
+type Times<'a> = Box<dyn Fn(&Order) -> u64 + 'a>;
+
 impl Scope<'_> {
     /// Looks at all partitions.
     ///
@@ -187,7 +190,7 @@ impl Scope<'_> {
         let lanes: Vec<Vec<String>> =
             (0..self.estate.places.len()).map(|index| self.lanes_of(index)).collect();
         let names: Vec<String> = (0..self.estate.places.len()).map(|index| format!("d{index}")).collect();
-        let times: Vec<Box<dyn Fn(&Order) -> u64 + '_>> =
+        let times: Vec<Times<'_>> =
             (0..self.estate.places.len()).map(|index| self.times(index, &ledgers)).collect();
         let evidence = names.iter().zip(&lanes).zip(&times).map(|((name, lanes), times)| Evidence {
             name,
@@ -206,11 +209,7 @@ impl Scope<'_> {
         })
     }
 
-    fn times<'b>(
-        &'b self,
-        index: usize,
-        ledgers: &'b [(usize, LedgerAudit<'_>)],
-    ) -> Box<dyn Fn(&Order) -> u64 + 'b> {
+    fn times<'b>(&'b self, index: usize, ledgers: &'b [(usize, LedgerAudit<'_>)]) -> Times<'b> {
         match &self.estate.places[index] {
             Place::Partner(partner) => Box::new(move |order: &Order| {
                 partner.lock().times(&format!("{NAMESPACE}/{}", order.order_no))

@@ -68,11 +68,11 @@ impl SimStore {
     /// [`StoreError`].
     pub fn put_back_at_restart(&self) -> Result<(), StoreError> {
         let copy = copy_of(&self.rows())?;
-        self.state.lock().replaced_by = Some(Arc::new(copy));
+        self.state.lock().replaced_by.get_or_insert_with(|| Arc::new(copy));
         Ok(())
     }
 
-    /// The next start finds the rows of another store.
+    /// The next start finds the rows of another store, whatever else was to be found.
     ///
     /// # Errors
     /// [`StoreError`].

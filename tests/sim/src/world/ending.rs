@@ -15,7 +15,7 @@ const DRAIN_TURNS_MAX: u32 = 20_000;
 
 impl World<'_, '_> {
     /// Faults stop.
-    pub(super) fn heal(&mut self) {
+    pub(super) fn heal(&mut self) -> Result<(), Violation> {
         self.is_healed = true;
         self.note("heal", [0, 0], String::new);
         self.frozen_until_ms = 0;
@@ -24,7 +24,12 @@ impl World<'_, '_> {
         if self.process.is_some() && self.estate.fuse.is_lit() {
             self.estate.fuse.renew();
         }
+        if !self.doomed.is_empty() {
+            // What was exchanged or damaged meanwhile is found at a start at the latest.
+            self.end_process(End { keep_permille: 1_000, down_ms: 1, again: None, audit: false })?;
+        }
         self.start_at_ms = self.start_at_ms.min(self.now_ms() + 1_000);
+        Ok(())
     }
 
     /// Whether nothing is left to do, but for what is doomed.

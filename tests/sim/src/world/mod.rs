@@ -164,7 +164,7 @@ impl<'p, 'l> World<'p, 'l> {
         while self.next_step < self.plan.steps.len() {
             self.turn()?;
         }
-        self.heal();
+        self.heal()?;
         let deadline_ms = self.now_ms() + self.plan.options.deadline_ms;
         let mut look_at_ms = 0;
         loop {

@@ -243,7 +243,8 @@ impl World<'_, '_> {
             self.halted_ever.insert(name.clone());
         }
         let unexplained = reasons.into_iter().find(|(partition, ..)| !is_doomed(partition));
-        let reason = is_down.or(unexplained.map(|(_, name, reason)| format!("{name}: {reason}")));
+        let unexplained = unexplained.map(|(_, name, reason)| format!("{name}: {reason}"));
+        let reason = is_down.or(unexplained);
         // Where every partition is lost the dispatcher has nothing left to do.
         let is_all_lost = (0..self.plan.options.partitions).all(|at| self.is_log_lost(at));
         let reason = reason.filter(|_| !is_all_lost);

@@ -1,0 +1,52 @@
+//! The dose of the simulator that runs with the tests: a few hundred seeds, all plans that once
+//! broke something, and the same hashes from two processes.
+
+use std::process::Command;
+use std::time::Duration;
+
+use hongbao_sim::regressions;
+use hongbao_sim::report::set::{SetSpec, play};
+use hongbao_sim::trace::Trace;
+use hongbao_sim::world::run;
+
+#[test]
+fn seeds_break_nothing() {
+    let result = play(SetSpec {
+        first: 1,
+        last: 600,
+        threads: 2,
+        deadline: Some(Duration::from_secs(60)),
+        violations_max: 1,
+        tells: false,
+    });
+    assert!(result.violations.is_empty(), "{:#?}", result.violations);
+    assert!(result.seeds > 0 && result.stats.crashes > 0 && result.stats.unknown_outcomes > 0);
+}
+
+#[test]
+fn plans_that_once_broke_something_break_nothing() {
+    let all = regressions::all().unwrap();
+    assert!(!all.is_empty());
+    for (name, regression) in all {
+        let violation = run(&regression.plan, Trace::default()).violation;
+        assert_eq!(violation, None, "{name}: {}", regression.note);
+    }
+}
+
+#[test]
+fn two_processes_play_the_same_seed_alike() {
+    let hashes = || {
+        let output = Command::new(env!("CARGO_BIN_EXE_hongbao-sim")).args(["hashes", "1", "40"]).output();
+        String::from_utf8(output.unwrap().stdout).unwrap()
+    };
+    let (first, second) = (hashes(), hashes());
+    assert_eq!(first.lines().count(), 40);
+    assert_eq!(first, second);
+}
+
+#[test]
+fn stored_plans_read_back() {
+    let plan = hongbao_sim::plan::generate(7);
+    let text = serde_json::to_string(&plan).unwrap();
+    assert_eq!(serde_json::from_str::<hongbao_sim::plan::Plan>(&text).unwrap(), plan);
+}
