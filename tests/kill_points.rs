@@ -1,5 +1,4 @@
 //! The list of kill points and the sources name the same places, each once.
-#![expect(clippy::unwrap_used, reason = "test code")]
 
 mod sources;
 

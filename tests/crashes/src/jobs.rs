@@ -12,6 +12,6 @@ pub fn on_threads(jobs: u64, work: impl Fn(u64) -> io::Result<()> + Sync) -> io:
         let work = &work;
         let threads: Vec<_> = (0..jobs).map(|job| scope.spawn(move || work(job))).collect();
         let panicked = |_| io::Error::other("a thread of the harness panicked");
-        threads.into_iter().map(|thread| thread.join().map_err(panicked).flatten()).collect()
+        threads.into_iter().try_for_each(|thread| thread.join().map_err(panicked).flatten())
     })
 }

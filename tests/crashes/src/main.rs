@@ -28,7 +28,8 @@ use flips::Flips;
 use images::Images;
 use kills::Kills;
 
-const USAGE: &str = "usage: hongbao-crashes kills|flips|images|faults --program FILE [--preload FILE] [--count N] [--seed S] [--jobs N] [--dir DIR]";
+const USAGE: &str = "usage: hongbao-crashes kills|images|flips|faults --program FILE [--preload FILE] [--count N] \
+                     [--seed S] [--jobs N] [--dir DIR]";
 const USAGE_CODE: u8 = 2;
 
 fn main() -> ExitCode {

@@ -65,7 +65,9 @@ pub fn round(faults: &Faults, home: &Path, dice: Dice) -> io::Result<Round> {
         return Ok(round_of(story, sums));
     };
     let goes_on = until("awards are taken again, or something has halted", || {
-        if open.get("/readyz")?.body.starts_with(b"halted") {
+        let standing = open.get("/readyz")?.body;
+        if standing.starts_with(b"halted") {
+            eprintln!("full disk, {free} blocks left: {}", String::from_utf8_lossy(&standing).trim());
             return Ok(Some(false));
         }
         let batch = story.traffic.batch(3);
