@@ -3,11 +3,12 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 /// Exit codes, shown below every help text.
 const EXIT_CODES: &str = "Exit codes: 0 ok, 1 failed, 2 usage, 3 ran and found something, 4 partial, \
-69 server unreachable, 77 not permitted, 78 configuration invalid.";
+69 server unreachable, 77 not permitted, 78 configuration invalid, 130 interrupted.";
 
 /// Hands out rewards at the scale of a national campaign, and never loses or doubles one.
 ///
@@ -37,6 +38,7 @@ impl Cli {
 
 /// Options of every command.
 #[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
 pub struct Global {
     /// The topology; `campaigns/*.yaml` beside it belong to it.
     #[arg(
@@ -88,9 +90,9 @@ pub enum Command {
     Validate,
     /// Draw what flows where, offline.
     Graph {
-        /// Form of the drawing.
-        #[arg(long, value_enum, default_value = "text")]
-        format: GraphFormat,
+        /// Form of the drawing; text when left out, or json with -o json.
+        #[arg(long, value_enum)]
+        format: Option<GraphFormat>,
     },
     /// Look at the configuration.
     #[command(subcommand)]
@@ -102,18 +104,26 @@ pub enum Command {
     /// Show a person's wallet.
     Wallet {
         /// The person.
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         act_id: String,
     },
     /// Show one order and how it came to stand where it stands.
     Trace {
         /// The order number.
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         order_no: String,
     },
     /// Show live totals.
     Totals {
-        /// Columns to group by: activity_id, scene_id, reward_type.
-        #[arg(long, value_delimiter = ',', default_value = "activity_id,reward_type")]
-        group_by: Vec<String>,
+        /// Columns to group by; the asset is always one.
+        #[arg(
+            long,
+            value_enum,
+            value_delimiter = ',',
+            default_values = ["activity_id", "reward_type"],
+            value_name = "COLUMN,..."
+        )]
+        group_by: Vec<GroupBy>,
     },
     /// Show all lanes: caps, what was sent, backlog, lag.
     Lanes,
@@ -175,6 +185,29 @@ pub struct UpArgs {
     /// Worker threads, instead of one a core.
     #[arg(long, value_name = "N")]
     pub workers: Option<usize>,
+}
+
+/// A column of totals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub enum GroupBy {
+    /// The parent activity.
+    ActivityId,
+    /// The scene.
+    SceneId,
+    /// The type of the reward.
+    RewardType,
+}
+
+impl GroupBy {
+    /// The column's name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ActivityId => "activity_id",
+            Self::SceneId => "scene_id",
+            Self::RewardType => "reward_type",
+        }
+    }
 }
 
 /// Form of a graph.
@@ -246,6 +279,7 @@ pub struct RainArgs {
 #[derive(Debug, Args)]
 pub struct TapArgs {
     /// Name of the topic: awards, journal, orders.LANE, dlq.intake.
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     pub topic: String,
     /// Only this partition.
     #[arg(long)]

@@ -1,11 +1,14 @@
 //! The HTTP client of the looking and publishing commands.
 
+use std::time::Duration;
+
 use anyhow::{Context, anyhow};
-use reqwest::{Method, RequestBuilder, StatusCode};
+use reqwest::{Method, RequestBuilder, StatusCode, Url};
 use serde_json::Value;
+use tokio::sync::watch;
 
 use crate::cli::Global;
-use crate::exit::{FAILED, FORBIDDEN, Failure, UNREACHABLE};
+use crate::exit::{FAILED, FORBIDDEN, Failure, UNREACHABLE, USAGE};
 
 /// A server's answer that is not a connection failure.
 #[derive(Debug)]
@@ -29,11 +32,12 @@ pub struct Client {
 impl Client {
     /// A client as the global options say.
     pub fn new(global: &Global) -> Result<Self, Failure> {
+        let server = address(&global.server)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let http = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(std::time::Duration::from_secs(5))
-            .timeout(std::time::Duration::from_secs(60))
+            .connect_timeout(Duration::from_secs(5))
+            .timeout(Duration::from_secs(60))
             .build()
             .context("cannot make an HTTP client")?;
         let token = match &global.token_file {
@@ -44,7 +48,7 @@ impl Client {
                 Some(text.trim().to_owned())
             }
         };
-        Ok(Self { runtime, http, server: global.server.trim_end_matches('/').to_owned(), token })
+        Ok(Self { runtime, http, server, token })
     }
 
     /// The server's address.
@@ -61,15 +65,10 @@ impl Client {
     }
 
     fn send(&self, request: RequestBuilder) -> Result<Answer, Failure> {
-        let sent = self.runtime.block_on(async {
-            let response = request.send().await?;
-            let status = response.status();
-            let header = response.headers().get(reqwest::header::RETRY_AFTER);
-            let retry_after_s = header.and_then(|value| value.to_str().ok()?.parse().ok());
-            let bytes = response.bytes().await?;
-            let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-            Ok::<_, reqwest::Error>(Answer { status, body, retry_after_s })
-        });
+        self.checked(self.runtime.block_on(exchange(request)))
+    }
+
+    fn checked(&self, sent: Result<Answer, reqwest::Error>) -> Result<Answer, Failure> {
         let answer = sent.map_err(|error| {
             let hint = format!("cannot reach the server at {} (is `hongbao up` running?)", self.server);
             Failure::new(UNREACHABLE, anyhow!(error).context(hint))
@@ -96,8 +95,40 @@ impl Client {
         Ok(answer.body)
     }
 
-    /// Publishes NDJSON, waiting up to `wait_s` seconds for verdicts.
-    pub fn publish(&self, lines: Vec<u8>, wait_s: u32) -> Result<Answer, Failure> {
+    /// Publishes NDJSON without waiting for verdicts.
+    pub fn publish(&self, lines: Vec<u8>) -> Result<Answer, Failure> {
+        self.send(self.awards(lines, 0))
+    }
+
+    /// Publishes NDJSON, waiting up to `wait_s` seconds for verdicts. Nothing when `stop` turned
+    /// true first; whether the awards were taken is not known then.
+    pub fn publish_unless(
+        &self,
+        stop: &mut watch::Receiver<bool>,
+        lines: Vec<u8>,
+        wait_s: u32,
+    ) -> Result<Option<Answer>, Failure> {
+        let request = self.awards(lines, wait_s);
+        let sent = self.runtime.block_on(async {
+            tokio::select! {
+                sent = exchange(request) => Some(sent),
+                () = stopped(stop) => None,
+            }
+        });
+        sent.map(|sent| self.checked(sent)).transpose()
+    }
+
+    /// Waits; false when `stop` turned true first.
+    pub fn pause_unless(&self, stop: &mut watch::Receiver<bool>, pause: Duration) -> bool {
+        self.runtime.block_on(async {
+            tokio::select! {
+                () = tokio::time::sleep(pause) => true,
+                () = stopped(stop) => false,
+            }
+        })
+    }
+
+    fn awards(&self, lines: Vec<u8>, wait_s: u32) -> RequestBuilder {
         let mut request = self
             .request(Method::POST, "/v1/awards")
             .header("content-type", "application/x-ndjson")
@@ -105,8 +136,45 @@ impl Client {
         if wait_s > 0 {
             request = request.header("prefer", format!("wait={wait_s}"));
         }
-        self.send(request)
+        request
     }
+}
+
+async fn exchange(request: RequestBuilder) -> Result<Answer, reqwest::Error> {
+    let response = request.send().await?;
+    let status = response.status();
+    let header = response.headers().get(reqwest::header::RETRY_AFTER);
+    let retry_after_s = header.and_then(|value| value.to_str().ok()?.parse().ok());
+    let bytes = response.bytes().await?;
+    let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+    Ok(Answer { status, body, retry_after_s })
+}
+
+/// Returns when `stop` turns true; never, when nobody is left to turn it.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    if stop.wait_for(|stop| *stop).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// A server's address: `http` or `https`, a host, and maybe a path to put before every other.
+fn address(text: &str) -> Result<String, Failure> {
+    let wrong = |why: &str| {
+        // What is no URL may hold a password anywhere.
+        let shown = if text.contains('@') { "--server".to_owned() } else { format!("--server `{text}`") };
+        Failure::new(USAGE, anyhow!("{shown}: {why}; write it as `http://127.0.0.1:8080`"))
+    };
+    let url = Url::parse(text).map_err(|error| wrong(&format!("not a URL ({error})")))?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(wrong("a user name or password is not sent, give --token-file"));
+    }
+    if !["http", "https"].contains(&url.scheme()) || !url.has_host() {
+        return Err(wrong("not an http or https URL"));
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(wrong("a query or fragment has no place here"));
+    }
+    Ok(text.trim_end_matches('/').to_owned())
 }
 
 /// The text of a problem body.

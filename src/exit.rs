@@ -22,6 +22,8 @@ pub const UNREACHABLE: Exit = Exit(69);
 pub const FORBIDDEN: Exit = Exit(77);
 /// The configuration is invalid.
 pub const CONFIGURATION: Exit = Exit(78);
+/// Ended by a signal before it was done.
+pub const INTERRUPTED: Exit = Exit(130);
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {

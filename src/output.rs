@@ -58,13 +58,20 @@ pub fn table(header: &[&str], rows: &[Vec<String>], left: &[usize]) -> Vec<Strin
 
 /// Prints lines on stdout. A reader that has gone away is no failure.
 pub fn print_lines(lines: &[String]) -> Result<(), Failure> {
+    is_read(lines).map(drop)
+}
+
+/// As [`print_lines`]; false when the reader has gone away, for whoever would print for ever.
+pub fn is_read(lines: &[String]) -> Result<bool, Failure> {
     let mut stdout = std::io::stdout().lock();
     for line in lines {
-        if let Err(error) = writeln!(stdout, "{line}") {
-            return if error.kind() == std::io::ErrorKind::BrokenPipe { Ok(()) } else { Err(error.into()) };
+        match writeln!(stdout, "{line}") {
+            Ok(()) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(false),
+            Err(error) => return Err(error.into()),
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Prints a JSON value in the form asked for: `ndjson` has a line for each element of an array.

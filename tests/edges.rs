@@ -9,17 +9,38 @@ use std::collections::BTreeMap;
 use sources::{read, with_extension};
 
 /// What each crate may use of the project's own; nothing else.
-const EDGES: [(&str, &[&str]); 13] = [
+const EDGES: [(&str, &[&str]); 18] = [
     ("hongbao-schemas", &[]),
     ("hongbao-engine", &[]),
     ("hongbao-segments", &["hongbao-engine"]),
     ("hongbao-rocks", &["hongbao-engine"]),
     ("hongbao-conformance", &["hongbao-engine"]),
+    (
+        "hongbao-hostile",
+        &[
+            "hongbao-schemas",
+            "hongbao-engine",
+            "hongbao-segments",
+            "hongbao-topology",
+            "hongbao-processors",
+            "hongbao-sinks",
+            "hongbao-producers",
+            "hongbao-api",
+        ],
+    ),
+    ("hongbao-fuzz", &["hongbao-hostile"]),
+    (
+        "hongbao-interleavings",
+        &["hongbao-schemas", "hongbao-engine", "hongbao-segments", "hongbao-processors"],
+    ),
+    // Stands in for the library of this name, for the interleavings alone.
+    ("parking_lot", &[]),
     ("hongbao-topology", &["hongbao-schemas"]),
     ("hongbao-processors", &["hongbao-engine", "hongbao-schemas"]),
     ("hongbao-sinks", &["hongbao-engine", "hongbao-schemas"]),
     ("hongbao-producers", &["hongbao-engine", "hongbao-schemas"]),
     ("hongbao-api", &["hongbao-engine", "hongbao-schemas"]),
+    ("hongbao-crashes", &["hongbao-engine", "hongbao-rocks", "hongbao-schemas", "hongbao-segments"]),
     ("hongbao-audit", &["hongbao-engine", "hongbao-schemas", "hongbao-processors"]),
     (
         "hongbao-sim",
@@ -45,8 +66,8 @@ const EDGES: [(&str, &[&str]); 13] = [
 /// Libraries that only the named crates may use.
 const RESTRICTED: [(&str, &[&str]); 6] = [
     ("rocksdb", &["hongbao-rocks"]),
-    ("tokio", &["hongbao", "hongbao-api", "hongbao-sinks"]),
-    ("axum", &["hongbao-api", "hongbao"]),
+    ("tokio", &["hongbao", "hongbao-api", "hongbao-sinks", "hongbao-hostile"]),
+    ("axum", &["hongbao-api", "hongbao", "hongbao-hostile"]),
     ("reqwest", &["hongbao-sinks", "hongbao"]),
     ("anyhow", &["hongbao"]),
     ("clap", &["hongbao"]),

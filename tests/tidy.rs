@@ -171,6 +171,7 @@ fn no_module_is_dead() {
             || path.ends_with("src/main.rs")
             || path.ends_with("build.rs")
             || parent.ends_with("examples")
+            || parent.ends_with("fuzz/targets")
             || parent.ends_with("tests")
     };
     let dead: Vec<String> = files

@@ -1,6 +1,7 @@
-//! What every request passes: an id, a token check, a bound on requests in flight and on time,
-//! and a line in the metrics.
+//! What every request passes: an id, checks of its token and query, bounds on requests in flight
+//! and on time, and a line in the metrics.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,7 +10,9 @@ use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use crate::auth::Role;
+use crate::auth::{Role, Tokens};
+use crate::in_flight::{ClientKey, Refused};
+use crate::params;
 use crate::problem::{Problem, REQUEST_ID, RequestId};
 use crate::routes::ApiState;
 
@@ -32,6 +35,10 @@ impl RequestIds {
     }
 }
 
+/// Address of the other end of a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub IpAddr);
+
 /// The outermost layer.
 pub async fn admit(State(state): State<Arc<ApiState>>, request: Request, next: Next) -> Response {
     let id = state.request_ids.next();
@@ -40,7 +47,7 @@ pub async fn admit(State(state): State<Arc<ApiState>>, request: Request, next: N
     let mut response = REQUEST_ID
         .scope(id.clone(), async {
             match check(&state, &request, &route) {
-                Ok(()) => bounded(&state, request, next).await,
+                Ok(client) => bounded(&state, client, request, next).await,
                 Err(problem) => problem.into_response(),
             }
         })
@@ -53,16 +60,14 @@ pub async fn admit(State(state): State<Arc<ApiState>>, request: Request, next: N
     response
 }
 
-async fn bounded(state: &ApiState, request: Request, next: Next) -> Response {
+async fn bounded(state: &ApiState, client: ClientKey, request: Request, next: Next) -> Response {
     // Probes and figures must answer when everything else is full.
     if !request.uri().path().starts_with("/v1/") {
         return next.run(request).await;
     }
-    let Ok(_permit) = state.in_flight.try_acquire() else {
-        state.metrics.shed("in_flight");
-        let detail = "too many requests are being served";
-        return Problem::passing(StatusCode::SERVICE_UNAVAILABLE, "overloaded", "Overloaded", detail, 1)
-            .into_response();
+    let _place = match state.in_flight.enter(client) {
+        Ok(place) => place,
+        Err(refused) => return shed(state, refused).into_response(),
     };
     match tokio::time::timeout(state.options.request_timeout, next.run(request)).await {
         Ok(response) => response,
@@ -74,25 +79,52 @@ async fn bounded(state: &ApiState, request: Request, next: Next) -> Response {
     }
 }
 
+/// 429 when it is this client that asks too much at a time, 503 when all clients together do.
+fn shed(state: &ApiState, refused: Refused) -> Problem {
+    match refused {
+        Refused::Client => {
+            state.metrics.shed("client_in_flight");
+            let most = state.options.client_in_flight_max;
+            let detail = format!("more than {most} requests of this client are being served");
+            let status = StatusCode::TOO_MANY_REQUESTS;
+            Problem::passing(status, "too_many_requests", "Too many requests", detail, 1)
+        }
+        Refused::All => {
+            state.metrics.shed("in_flight");
+            let detail = "too many requests are being served";
+            Problem::passing(StatusCode::SERVICE_UNAVAILABLE, "overloaded", "Overloaded", detail, 1)
+        }
+    }
+}
+
 /// The role that a route needs; none for probes.
 fn needed(method: &Method, route: &str) -> Option<Role> {
     match route {
         "/livez" | "/readyz" | "/v1/openapi.json" => None,
         "/v1/awards" | "/v1/awards/{order_no}" => Some(Role::Producer),
-        _ if *method == Method::GET => Some(Role::Viewer),
+        _ if *method == Method::GET || *method == Method::HEAD => Some(Role::Viewer),
         _ => Some(Role::Operator),
     }
 }
 
-fn check(state: &ApiState, request: &Request, route: &str) -> Result<(), Problem> {
-    let (Some(tokens), Some(needed)) = (&state.options.tokens, needed(request.method(), route)) else {
-        return Ok(());
-    };
+/// Token, role and query parameters; whom the request is counted for.
+fn check(state: &ApiState, request: &Request, route: &str) -> Result<ClientKey, Problem> {
+    let peer = request.extensions().get::<Peer>().map_or_else(|| IpAddr::from([0; 4]), |peer| peer.0);
+    let mut client = ClientKey::Address(peer);
+    if let (Some(tokens), Some(needed)) = (&state.options.tokens, needed(request.method(), route)) {
+        client = ClientKey::Token(permitted(tokens, needed, request)?);
+    }
+    params::check(route, request.uri())?;
+    Ok(client)
+}
+
+/// The hash of the request's token, if that may do what is asked.
+fn permitted(tokens: &Tokens, needed: Role, request: &Request) -> Result<[u8; 32], Problem> {
     let header = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let token = header.and_then(|value| value.split_once(' '));
     let token = token.and_then(|(scheme, token)| scheme.eq_ignore_ascii_case("bearer").then_some(token));
-    match token.and_then(|token| tokens.role(token.trim())) {
-        Some(role) if role >= needed => Ok(()),
+    match token.and_then(|token| tokens.known(token.trim())) {
+        Some((hash, role)) if role >= needed => Ok(hash),
         Some(_) => {
             let detail = "this token may not do that";
             Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", "Not permitted", detail))

@@ -66,7 +66,13 @@ impl Tokens {
     /// The role of a token. Looking up by hash leaks nothing of use about other tokens.
     #[must_use]
     pub fn role(&self, token: &str) -> Option<Role> {
-        self.by_hash.get(blake3::hash(token.as_bytes()).as_bytes()).copied()
+        self.known(token).map(|(_, role)| role)
+    }
+
+    /// Hash and role of a token.
+    pub(crate) fn known(&self, token: &str) -> Option<([u8; 32], Role)> {
+        let hash = *blake3::hash(token.as_bytes()).as_bytes();
+        Some((hash, *self.by_hash.get(&hash)?))
     }
 }
 

@@ -83,27 +83,49 @@ pub async fn publish(
     headers: HeaderMap,
     content: Body,
 ) -> Result<Response, Problem> {
-    if state.reads.readiness() == Readiness::Draining {
-        let detail = "the server is shutting down";
-        return Err(Problem::passing(StatusCode::SERVICE_UNAVAILABLE, "draining", "Draining", detail, 2));
-    }
+    taking(&state)?;
+    let started = state.clock.monotonic();
     let form = form_of(&headers)?;
     let wait = preferred_wait(&headers);
     let bytes = body::read(&headers, content).await?;
     let (awards, many) = parse(&bytes, form)?;
+    // The body may have taken its time.
+    taking(&state)?;
     let appended = append(&state, &awards).await?;
     let verdicts = match wait {
-        Some(wait) => verdicts(&state, &appended, wait).await,
+        Some(wait) => {
+            // What is queued must be told before the request's own time is over.
+            let left = state.options.request_timeout / 4 * 3;
+            let left = left.saturating_sub(state.clock.monotonic().saturating_sub(started));
+            verdicts(&state, &appended, wait.min(left)).await
+        }
         None => vec![None; awards.len()],
     };
+    hongbao_engine::kill_point!("api.publish.decided");
     let queued = appended.queued;
     if many { Ok(answer_many(awards, &queued, &verdicts)) } else { answer_one(&awards, &queued, &verdicts) }
+}
+
+/// Refuses awards once the server shuts down; nothing of the request is in the log then.
+fn taking(state: &ApiState) -> Result<(), Problem> {
+    if state.reads.readiness() != Readiness::Draining {
+        return Ok(());
+    }
+    let detail = "the server is shutting down; nothing of this request was taken, send it again";
+    Err(Problem::passing(StatusCode::SERVICE_UNAVAILABLE, "draining", "Draining", detail, 2))
 }
 
 /// The form that the media type names.
 fn form_of(headers: &HeaderMap) -> Result<Form, Problem> {
     let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let media = given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let is_encoded = |value: &HeaderValue| !value.as_bytes().eq_ignore_ascii_case(b"identity");
+    if headers.get_all(header::CONTENT_ENCODING).iter().any(is_encoded) {
+        let (code, detail) =
+            ("unsupported_content_encoding", "send the body as it is, without Content-Encoding");
+        let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        return Err(Problem::new(status, code, "Unsupported content encoding", detail));
+    }
     match media.as_str() {
         "application/json" => Ok(Form::Json),
         "application/x-ndjson" => Ok(Form::Ndjson),
@@ -137,7 +159,11 @@ fn malformed(problems: Vec<JsonProblem>) -> Problem {
         message: problem.message,
     });
     let detail = "nothing of this request was taken; see `errors`";
-    Problem::new(StatusCode::BAD_REQUEST, "malformed_award", "Not an award", detail).at(faults.collect())
+    let faults: Vec<Fault> = faults.collect();
+    if !faults.is_empty() && faults.iter().all(|fault| fault.code == "too_large") {
+        return too_large(detail.to_owned()).at(faults);
+    }
+    Problem::new(StatusCode::BAD_REQUEST, "malformed_award", "Not an award", detail).at(faults)
 }
 
 /// Seconds of `Prefer: wait=N` (RFC 7240), if stated.
@@ -176,7 +202,9 @@ async fn append(state: &ApiState, awards: &[AwardBuf]) -> Result<Appended, Probl
             queued.offset += first;
         }
     }
+    hongbao_engine::kill_point!("api.publish.appended");
     wait_durable(state, &positions).await?;
+    hongbao_engine::kill_point!("api.publish.durable");
     Ok(appended)
 }
 
@@ -324,8 +352,13 @@ fn refused(code: &'static str, answer: &ItemAnswer) -> Problem {
         "amount_not_positive" | "amount_above_cap" => "/amount_minor",
         _ => "",
     };
-    let detail = format!("{} was refused: {}", answer.order_no, code.replace('_', " "));
-    let message = "refused by intake; the order number is not used up".to_owned();
+    let detail = format!(
+        "{} was refused: {}. Nothing was decided by this record; an earlier award with this number, if there \
+         was one, stands",
+        answer.order_no,
+        code.replace('_', " ")
+    );
+    let message = code.replace('_', " ");
     let fault = Fault { pointer: pointer.to_owned(), code: code.to_owned(), message };
     Problem::new(StatusCode::UNPROCESSABLE_ENTITY, code, "Award refused", detail).at(vec![fault])
 }

@@ -7,15 +7,19 @@ mod admission;
 mod auth;
 mod awards;
 mod body;
+mod in_flight;
 mod metrics;
 pub mod model;
+mod params;
 mod problem;
 mod queries;
 pub mod reads;
 mod routes;
-mod segment;
 mod server;
 mod topics;
+
+#[cfg(test)]
+mod tests;
 
 pub use auth::{Role, TokenError, Tokens};
 pub use metrics::{Kind, Sample};

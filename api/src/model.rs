@@ -184,6 +184,9 @@ pub struct LaneView {
     pub rank: u32,
     /// What the lane is doing, in a word.
     pub state: String,
+    /// Why, where there is something to say.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub detail: String,
     /// The cap.
     pub limit_per_second: u64,
     /// Items sent, resends included.

@@ -1,21 +1,18 @@
 //! Reading: orders, wallets, statements, totals, lanes, counts, probes.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use hongbao_engine::partition::partition_of;
-use hongbao_schemas::order_no::OrderNo;
 
 use crate::model::{Counts, EntryView, LaneView, OrderView, Page, ReconcileRow, TotalsView, WalletView};
-use crate::problem::{Fault, Problem};
+use crate::params::{Params, Segment};
+use crate::problem::Problem;
 use crate::reads::{Barrier, ReadError, Readiness};
 use crate::routes::ApiState;
-use crate::segment::Segment;
 
 /// How long a look-up of an order waits for the fold.
 const ORDER_WAIT: Duration = Duration::from_secs(2);
@@ -24,8 +21,6 @@ const ORDER_POLL: Duration = Duration::from_millis(2);
 const ENTRIES_DEFAULT: usize = 50;
 const ENTRIES_MAX: usize = 1000;
 
-type Params = Query<BTreeMap<String, String>>;
-
 impl From<ReadError> for Problem {
     fn from(error: ReadError) -> Self {
         let detail = error.to_string();
@@ -33,6 +28,10 @@ impl From<ReadError> for Problem {
             ReadError::BadCursor => Self::new(StatusCode::BAD_REQUEST, "bad_cursor", "Bad cursor", detail),
             ReadError::BadGroup(_) => {
                 Self::new(StatusCode::BAD_REQUEST, "bad_group_by", "Bad grouping", detail)
+            }
+            ReadError::Halted(_) => {
+                let title = "Partition stopped";
+                Self::passing(StatusCode::SERVICE_UNAVAILABLE, "partition_halted", title, detail, 30)
             }
             ReadError::Failed(_) => {
                 tracing::error!(%detail, "a read failed");
@@ -57,42 +56,19 @@ fn recovered(state: &ApiState) -> Result<(), Problem> {
     }
 }
 
-fn only(params: &BTreeMap<String, String>, known: &[&str]) -> Result<(), Problem> {
-    let unknown: Vec<Fault> = params
-        .keys()
-        .filter(|name| !known.contains(&name.as_str()))
-        .map(|name| Fault {
-            pointer: format!("/{name}"),
-            code: "unknown_parameter".to_owned(),
-            message: format!("known are: {}", known.join(", ")),
-        })
-        .collect();
-    if unknown.is_empty() {
-        return Ok(());
-    }
-    let problem = Problem::new(
-        StatusCode::BAD_REQUEST,
-        "unknown_parameter",
-        "Unknown query parameter",
-        "the query has a parameter that this path does not take",
-    );
-    Err(problem.at(unknown))
-}
-
-/// `GET /v1/awards/{order_no}`: 404 only when the fold has passed what was in the log.
+/// `GET /v1/awards/{order_no}`: 404 only when the folds of all partitions have passed what was in the
+/// log, since a refused number is found where its award came in, whoever it names.
 pub async fn order(
     State(state): State<Arc<ApiState>>,
     Segment(order_no): Segment,
 ) -> Result<Json<OrderView>, Problem> {
     recovered(&state)?;
-    let partitions = state.log.partitions();
-    let mut barriers: Vec<Barrier> = match OrderNo::parse(&order_no) {
-        Ok(parsed) => vec![state.reads.barrier(partition_of(parsed.act_id().as_bytes(), partitions).0)?],
-        // A malformed number can only be a refused one, of any partition.
-        Err(_) => {
-            (0..partitions).map(|partition| state.reads.barrier(partition)).collect::<Result<_, _>>()?
-        }
-    };
+    if let Some(found) = state.reads.order(&order_no)? {
+        return Ok(Json(found));
+    }
+    let partitions = 0..state.log.partitions();
+    let mut barriers: Vec<Barrier> =
+        partitions.map(|partition| state.reads.barrier(partition)).collect::<Result<_, _>>()?;
     let deadline = state.clock.monotonic() + ORDER_WAIT;
     loop {
         // Before the look-up, so that a passed barrier speaks for what the look-up saw.
@@ -119,10 +95,9 @@ pub async fn order(
 pub async fn wallet(
     State(state): State<Arc<ApiState>>,
     Segment(act_id): Segment,
-    Query(params): Params,
+    Params(params): Params,
 ) -> Result<Json<WalletView>, Problem> {
     recovered(&state)?;
-    only(&params, &["items_cursor"])?;
     let cursor = params.get("items_cursor").map(String::as_str);
     Ok(Json(state.reads.wallet(&act_id, cursor)?))
 }
@@ -131,10 +106,9 @@ pub async fn wallet(
 pub async fn entries(
     State(state): State<Arc<ApiState>>,
     Segment(act_id): Segment,
-    Query(params): Params,
+    Params(params): Params,
 ) -> Result<Json<Page<EntryView>>, Problem> {
     recovered(&state)?;
-    only(&params, &["limit", "cursor"])?;
     let limit = match params.get("limit").map(|text| text.parse::<usize>()) {
         None => ENTRIES_DEFAULT,
         Some(Ok(limit @ 1..=ENTRIES_MAX)) => limit,
@@ -149,10 +123,9 @@ pub async fn entries(
 /// `GET /v1/totals`.
 pub async fn totals(
     State(state): State<Arc<ApiState>>,
-    Query(params): Params,
+    Params(params): Params,
 ) -> Result<Json<TotalsView>, Problem> {
     recovered(&state)?;
-    only(&params, &["group_by"])?;
     let listed = params.get("group_by").map(String::as_str).unwrap_or_default();
     let columns: Vec<String> = listed.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
     Ok(Json(state.reads.totals(&columns)?))

@@ -60,6 +60,9 @@ pub enum ReadError {
     /// A name that cannot be grouped by.
     #[error("cannot group by `{0}`: use activity_id, scene_id or reward_type")]
     BadGroup(String),
+    /// The partition that was asked has stopped (I26): which task, and why.
+    #[error("{0}")]
+    Halted(String),
     /// A store failed.
     #[error("{0}")]
     Failed(String),

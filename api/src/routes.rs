@@ -8,9 +8,10 @@ use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use hongbao_engine::clock::Clock;
 use hongbao_engine::log::Log;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 
 use crate::admission::{RequestIds, admit};
+use crate::in_flight::InFlight;
 use crate::metrics::HttpMetrics;
 use crate::problem::Problem;
 use crate::reads::Reads;
@@ -27,7 +28,7 @@ pub struct ApiState {
     pub clock: Arc<dyn Clock>,
     pub metrics: HttpMetrics,
     pub options: ApiOptions,
-    pub in_flight: Semaphore,
+    pub in_flight: InFlight,
     pub request_ids: RequestIds,
     /// Told after each step of the log's durability.
     pub progress: Arc<Notify>,

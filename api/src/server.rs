@@ -5,14 +5,18 @@ use std::time::Duration;
 
 use hongbao_engine::clock::Clock;
 use hongbao_engine::log::Log;
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
 
-use crate::admission::RequestIds;
+use crate::admission::{Peer, RequestIds};
 use crate::auth::Tokens;
+use crate::in_flight::InFlight;
 use crate::metrics::HttpMetrics;
 use crate::reads::Reads;
 use crate::routes::{ApiState, router};
@@ -31,6 +35,9 @@ pub struct ApiOptions {
     pub connections_max: usize,
     /// Requests being served at a time; above it they are answered 503.
     pub in_flight_max: usize,
+    /// Requests of one client (token, or address without tokens) being served at a time; above it
+    /// they are answered 429.
+    pub client_in_flight_max: usize,
     /// Time to read and answer a request.
     pub request_timeout: Duration,
 }
@@ -39,7 +46,13 @@ impl ApiOptions {
     /// The defaults, with the given tokens.
     #[must_use]
     pub fn new(tokens: Option<Tokens>) -> Self {
-        Self { tokens, connections_max: 4096, in_flight_max: 512, request_timeout: Duration::from_secs(30) }
+        Self {
+            tokens,
+            connections_max: 4096,
+            in_flight_max: 512,
+            client_in_flight_max: 384,
+            request_timeout: Duration::from_secs(30),
+        }
     }
 }
 
@@ -74,30 +87,44 @@ impl Server {
         let hook = Arc::clone(&progress);
         log.progress().on_bump(Arc::new(move || hook.notify_waiters()));
         let prefix = getrandom::u64().map_err(|error| ServeError::Random(error.to_string()))?;
-        let in_flight = Semaphore::new(options.in_flight_max);
+        let in_flight = InFlight::new(options.in_flight_max, options.client_in_flight_max);
         let metrics = HttpMetrics::new()?;
         let request_ids = RequestIds::new(prefix);
         let state = ApiState { log, reads, clock, metrics, options, in_flight, request_ids, progress };
         Ok(Self { state: Arc::new(state) })
     }
 
+    /// The routes alone, without the bounds that belong to connections: to serve in process.
+    pub fn routes(&self) -> axum::Router {
+        router(Arc::clone(&self.state))
+    }
+
     /// Serves until `stop` turns true, then finishes open requests for a while.
     pub async fn serve(self, listener: TcpListener, mut stop: watch::Receiver<bool>) {
-        let service = router(Arc::clone(&self.state));
+        let service = self.routes();
         let places = Arc::new(Semaphore::new(self.state.options.connections_max));
         let mut connections = JoinSet::new();
         loop {
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else { break };
+            // A full server must still hear that it is to stop.
+            let place = tokio::select! {
+                place = Arc::clone(&places).acquire_owned() => place,
+                () = stopped(&mut stop) => break,
+            };
+            let Ok(place) = place else { break };
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
                 () = stopped(&mut stop) => break,
             };
-            let Ok((stream, _peer)) = accepted else {
+            let Ok((stream, peer)) = accepted else {
                 // Out of file descriptors, say: let some connections end first.
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
             };
-            let service = TowerToHyperService::new(service.clone());
+            let routes = TowerToHyperService::new(service.clone());
+            let service = service_fn(move |mut request: Request<Incoming>| {
+                request.extensions_mut().insert(Peer(peer.ip()));
+                routes.call(request)
+            });
             let mut stop = stop.clone();
             connections.spawn(async move {
                 let _place = place;

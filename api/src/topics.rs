@@ -1,26 +1,28 @@
 //! `GET /v1/topics/{topic}/records`: a page of decoded records, for `hongbao tap`.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use hongbao_engine::log::{Log, LogError};
 use hongbao_engine::partition::Partition;
 use hongbao_engine::records::{Offset, ReadBatch};
+use hongbao_schemas::award_json::rfc3339_cut;
 use hongbao_schemas::render;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::params::{Params, Segment};
 use crate::problem::Problem;
 use crate::routes::ApiState;
-use crate::segment::Segment;
 
 const LIMIT_DEFAULT: usize = 1000;
 const LIMIT_MAX: usize = 10_000;
 const READ_BYTES: usize = 1 << 20;
+/// Bytes of records on a page, above which it ends.
+const PAGE_BYTES: usize = 3 << 20;
 
 /// One record of a topic.
 #[derive(Debug, Serialize)]
@@ -78,7 +80,7 @@ impl Place {
 pub async fn records(
     State(state): State<Arc<ApiState>>,
     Segment(topic): Segment,
-    Query(params): Query<BTreeMap<String, String>>,
+    Params(params): Params,
 ) -> Result<Json<RecordsView>, Problem> {
     let partitions = state.log.partitions();
     known(&state, &topic)?;
@@ -120,7 +122,8 @@ fn known(state: &ApiState, topic: &str) -> Result<(), Problem> {
     if ["awards", "journal", "dlq.intake"].contains(&topic) || lanes.iter().any(|lane| lane == topic) {
         return Ok(());
     }
-    let detail = format!("there are awards, journal, dlq.intake, {}", lanes.join(", "));
+    let detail =
+        format!("there is no topic `{topic}`; there are awards, journal, dlq.intake, {}", lanes.join(", "));
     Err(Problem::new(StatusCode::NOT_FOUND, "unknown_topic", "No such topic", detail))
 }
 
@@ -130,6 +133,10 @@ fn bad(name: &str, expected: String) -> Problem {
 }
 
 fn failed(error: LogError) -> Problem {
+    if let LogError::Corrupt { .. } = error {
+        let (code, title) = ("partition_halted", "Partition stopped");
+        return Problem::passing(StatusCode::SERVICE_UNAVAILABLE, code, title, error.to_string(), 30);
+    }
     tracing::error!(%error, "a topic could not be read");
     let detail = "the log could not be read";
     Problem::passing(StatusCode::SERVICE_UNAVAILABLE, "log_failed", "Log failed", detail, 5)
@@ -148,26 +155,28 @@ fn page(
     let to = resolve(log, partition, topic, to, (start, end))?;
     let mut view = RecordsView { records: Vec::new(), from, next: from, end, partitions: log.partitions() };
     let mut batch = ReadBatch::new();
-    while view.next < to && view.records.len() < limit {
+    let mut bytes_left = PAGE_BYTES;
+    while view.next < to && view.records.len() < limit && bytes_left > 0 {
         log.read(partition, topic, view.next, READ_BYTES, &mut batch)?;
         if batch.is_empty() {
             break;
         }
         for frame in batch.frames() {
-            let at = Timestamp::from_millisecond(frame.appended_at_ms()).unwrap_or(Timestamp::UNIX_EPOCH);
+            let at = rfc3339_cut(frame.appended_at_ms());
             for (offset, bytes) in frame.records() {
-                if offset >= to || view.records.len() >= limit {
+                if offset >= to || view.records.len() >= limit || bytes_left == 0 {
                     return Ok(view);
                 }
                 view.records.push(RecordView {
                     topic: topic.to_owned(),
                     partition: partition.0,
                     offset,
-                    at: at.to_string(),
+                    at: at.clone(),
                     source: frame.envelope().source.to_owned(),
                     record: shown(bytes),
                 });
                 view.next = offset + 1;
+                bytes_left = bytes_left.saturating_sub(bytes.len());
             }
         }
     }

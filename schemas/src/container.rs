@@ -9,6 +9,11 @@ use crate::award::AwardBuf;
 use crate::limits::AWARD_BYTES_MAX;
 use crate::writer_schemas::{WriterSchemaError, check, resolve_value};
 
+/// Most that the general reader allocates for one text or collection, because a file says that so
+/// much follows. The limit is the process's: it is above what any record within
+/// [`AWARD_BYTES_MAX`] can need, so that records of other schemas are read as without it (I4).
+const ALLOCATION_BYTES_MAX: usize = 64 << 20;
+
 /// Why a container file, or an award in it, cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ContainerError {
@@ -27,7 +32,8 @@ pub enum ContainerError {
 }
 
 /// Reads a container file: its header now, its awards one by one. Damage ends the iteration after
-/// one error; a record that is no award does not.
+/// one error; a record that is no award does not. Memory stays below some hundred MiB, whatever
+/// lengths a file states.
 ///
 /// # Errors
 /// [`ContainerError::Damaged`] and [`ContainerError::Schema`].
@@ -35,6 +41,7 @@ pub fn read<R: Read>(
     input: R,
 ) -> Result<impl Iterator<Item = Result<AwardBuf, ContainerError>>, ContainerError> {
     let damaged = |error: apache_avro::Error| ContainerError::Damaged(error.to_string());
+    apache_avro::util::max_allocation_bytes(ALLOCATION_BYTES_MAX);
     let reader = Reader::new(input).map_err(damaged)?;
     check(reader.writer_schema())?;
     Ok(reader.map(move |value| {

@@ -45,7 +45,7 @@ pub(crate) mod fingerprint {
     pub(crate) const TICKED: u64 = 0xa247_5e29_82b5_978f;
     pub(crate) const SETTINGS_CHANGED: u64 = 0x0f5f_f83d_4caf_b032;
     pub(crate) const OPENED: u64 = 0xa2ec_ec08_a82a_2f4e;
-    pub(crate) const CREDIT: u64 = 0x47e5_7f4a_b906_1452;
+    pub(crate) const CREDIT: u64 = 0x9574_78cf_c402_ebd4;
     pub(crate) const DEAD_LETTER: u64 = 0x2929_7697_ee85_41fe;
 }
 

@@ -1,12 +1,13 @@
 //! The data folder: whose it is, what is fixed in it for life, and that one process holds it.
 
 use std::fs::{File, TryLockError};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
 use hongbao_schemas::control::ControlKey;
 use serde::{Deserialize, Serialize};
+
+use super::sealed_file;
 
 const FORMAT: u32 = 1;
 const IDENTITY_FILE: &str = "hongbao.json";
@@ -26,10 +27,16 @@ pub struct Identity {
     pub partitions: u16,
 }
 
+/// A folder whose small files are replaced in one durable step.
+#[derive(Clone, Debug)]
+pub struct Folder {
+    root: PathBuf,
+}
+
 /// A data folder held by this process.
 #[derive(Debug)]
 pub struct DataDir {
-    root: PathBuf,
+    folder: Folder,
     identity: Identity,
     control_key: [u8; 32],
     _lock: File,
@@ -49,10 +56,11 @@ impl DataDir {
             let mut key = [0; 32];
             getrandom::fill(&mut key)
                 .map_err(|error| anyhow!("no randomness for the control key: {error}"))?;
-            write_durably_at(root, KEY_FILE, &key, 0o600)?;
+            let folder = Folder { root: root.to_owned() };
+            folder.write_as(KEY_FILE, &key, 0o600)?;
             let identity = Identity { format: FORMAT, namespace: namespace.to_owned(), partitions };
             // Last, so that a folder with an identity has everything.
-            write_durably_at(root, IDENTITY_FILE, &serde_json::to_vec_pretty(&identity)?, 0o644)?;
+            folder.write(IDENTITY_FILE, &serde_json::to_vec_pretty(&identity)?)?;
         }
         let opened = Self::with_lock(root, lock)?;
         if opened.identity.partitions != partitions {
@@ -77,16 +85,16 @@ impl DataDir {
 
     fn with_lock(root: &Path, lock: File) -> anyhow::Result<Self> {
         let path = root.join(IDENTITY_FILE);
-        let text = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let text = present(&path)?;
         let identity: Identity =
             serde_json::from_slice(&text).with_context(|| format!("{} is malformed", path.display()))?;
         if identity.format != FORMAT {
             bail!("{} says format {}, this program knows {FORMAT}", path.display(), identity.format);
         }
         let path = root.join(KEY_FILE);
-        let key = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let key = present(&path)?;
         let control_key = key.try_into().map_err(|_| anyhow!("{} does not hold 32 bytes", path.display()))?;
-        Ok(Self { root: root.to_owned(), identity, control_key, _lock: lock })
+        Ok(Self { folder: Folder { root: root.to_owned() }, identity, control_key, _lock: lock })
     }
 
     /// What is fixed.
@@ -99,15 +107,45 @@ impl DataDir {
         ControlKey::new(self.control_key)
     }
 
-    /// Replaces a file of the folder in one durable step.
-    pub fn write_durably(&self, name: &str, bytes: &[u8]) -> anyhow::Result<()> {
-        write_durably_at(&self.root, name, bytes, 0o644)
+    /// The folder's small files.
+    pub fn folder(&self) -> &Folder {
+        &self.folder
     }
 
     /// A path within the folder.
     pub fn path(&self, name: &str) -> PathBuf {
-        self.root.join(name)
+        self.folder.root.join(name)
     }
+}
+
+impl Folder {
+    /// What a file says, as `decode` reads it; nothing when there is no such file.
+    pub fn read<T, E>(
+        &self,
+        name: &str,
+        decode: impl FnOnce(&[u8]) -> Result<T, E>,
+    ) -> anyhow::Result<Option<T>>
+    where
+        E: std::error::Error + Send + Sync + 'static,
+    {
+        let path = self.root.join(name);
+        let Some(bytes) = sealed_file::read(&path)? else { return Ok(None) };
+        decode(&bytes).map(Some).with_context(|| format!("{} is malformed", path.display()))
+    }
+
+    /// Replaces a file in one durable step.
+    pub fn write(&self, name: &str, bytes: &[u8]) -> anyhow::Result<()> {
+        self.write_as(name, bytes, 0o644)
+    }
+
+    fn write_as(&self, name: &str, bytes: &[u8], mode: u32) -> anyhow::Result<()> {
+        sealed_file::write(&self.root, name, bytes, mode)
+    }
+}
+
+/// What a file holds that must be there.
+fn present(path: &Path) -> anyhow::Result<Vec<u8>> {
+    sealed_file::read(path)?.ok_or_else(|| anyhow!("{} is missing", path.display()))
 }
 
 fn lock(root: &Path) -> anyhow::Result<File> {
@@ -144,20 +182,6 @@ fn refuse_foreign(root: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Replaces a file of a folder in one durable step.
-pub fn write_durably_at(root: &Path, name: &str, bytes: &[u8], mode: u32) -> anyhow::Result<()> {
-    use std::os::unix::fs::OpenOptionsExt;
-    let (path, draft) = (root.join(name), root.join(format!("{name}.new")));
-    let write = || -> std::io::Result<()> {
-        let mut file = File::options().create(true).truncate(true).write(true).mode(mode).open(&draft)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&draft, &path)?;
-        File::open(root)?.sync_all()
-    };
-    write().with_context(|| format!("cannot write {}", path.display()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -172,6 +196,21 @@ mod tests {
         let again = DataDir::open_or_create(&root, "renamed", 4).unwrap();
         assert_eq!(again.identity().namespace, "spring");
         assert_eq!(again.control_key, key);
+    }
+
+    #[test]
+    fn files_are_read_as_they_were_written_last_and_absent_ones_are_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = Folder { root: root.path().to_owned() };
+        let number = |bytes: &[u8]| serde_json::from_slice::<u64>(bytes);
+        assert_eq!(folder.read("number.json", number).unwrap(), None);
+        for text in [b"1", b"2"] {
+            folder.write("number.json", text).unwrap();
+        }
+        assert_eq!(folder.read("number.json", number).unwrap(), Some(2));
+        folder.write("number.json", b"two").unwrap();
+        let error = folder.read("number.json", number).unwrap_err().to_string();
+        assert!(error.contains("number.json is malformed"), "{error}");
     }
 
     #[test]

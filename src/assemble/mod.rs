@@ -2,9 +2,13 @@
 
 mod controls;
 mod data_dir;
+mod halted;
 mod journal;
+mod memory;
 mod reads;
 mod samples;
+mod sealed_file;
+mod settings;
 mod sinks;
 mod targets;
 mod tasks;
@@ -15,17 +19,20 @@ use std::sync::atomic::Ordering;
 
 use anyhow::Context;
 use hongbao_engine::clock::{Clock, SystemClock};
+use hongbao_engine::crash::squeezed;
 use hongbao_engine::log::Log;
 use hongbao_engine::task::TaskPolicy;
 use hongbao_segments::{SegmentLog, SegmentOptions};
 use hongbao_topology::Topology;
 
 use controls::Ticker;
-use controls::publish_settings;
 pub use data_dir::DataDir;
+use halted::PublishedLog;
+pub use memory::Memory;
 pub use reads::NodeReads;
+use settings::publish_settings;
 use sinks::{Sinks, SinksSpec};
-pub use tasks::{Folds, FoldsSpec, Memory};
+use tasks::{Folds, FoldsSpec, OpenedFolds};
 
 /// Folder of the log within the data folder.
 pub const LOG_DIR: &str = "log";
@@ -50,6 +57,7 @@ pub struct NodeSpec<'a> {
 
 /// A running node: log, folds, sinks, time. The API is put in front of it by the caller.
 pub struct Node {
+    /// As publishers see it: a partition that has stopped takes nothing.
     pub log: Arc<dyn Log>,
     pub clock: Arc<dyn Clock>,
     pub reads: Arc<NodeReads>,
@@ -65,14 +73,29 @@ pub fn segment_options(topology: &Topology) -> SegmentOptions {
     let segments = topology.segments();
     SegmentOptions {
         partitions: topology.partitions(),
-        segment_bytes: segments.segment_size_bytes(),
+        segment_bytes: squeezed("segment_bytes", segments.segment_size_bytes()),
         sync_max_delay: segments.sync_max_delay(),
         sync_max_bytes: segments.sync_max_bytes(),
     }
 }
 
+/// Whose a store is: what is folded into it, and from which log. So a store of another data folder is
+/// never taken for one of this (F6).
+pub fn store_identity(name: &str, log_id: u64) -> String {
+    format!("{name} of log {log_id:016x}")
+}
+
 /// Opens a segment log and says what was repaired.
 pub fn open_log(dir: &Path, options: SegmentOptions, clock: &Arc<dyn Clock>) -> anyhow::Result<Arc<dyn Log>> {
+    Ok(open_segments(dir, options, clock)?)
+}
+
+/// As [`open_log`].
+fn open_segments(
+    dir: &Path,
+    options: SegmentOptions,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<Arc<SegmentLog>> {
     let opened = SegmentLog::open(dir, options, Arc::clone(clock));
     let (log, recovery) = opened.with_context(|| format!("cannot open the log in {}", dir.display()))?;
     for partition in &recovery.partitions {
@@ -88,6 +111,8 @@ pub fn open_log(dir: &Path, options: SegmentOptions, clock: &Arc<dyn Clock>) -> 
 
 impl Node {
     /// Opens everything and starts all threads. Reads are ready once what is in the log is folded.
+    /// A damaged partition of a log, or a store that is damaged or somebody else's, stops what stands
+    /// on it and nothing else (I26).
     pub fn start(spec: NodeSpec<'_>) -> anyhow::Result<Self> {
         let topology = spec.topology;
         let data = DataDir::open_or_create(spec.data_dir, topology.name(), topology.partitions())?;
@@ -98,23 +123,29 @@ impl Node {
             );
         }
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        let log = open_log(&data.path(LOG_DIR), segment_options(&topology), &clock)?;
-        publish_settings(&*log, &*clock, &data, &topology)?;
-        let folds = Folds::start(FoldsSpec {
+        let segments = open_segments(&data.path(LOG_DIR), segment_options(&topology), &clock)?;
+        let log_id = segments.id();
+        let log: Arc<dyn Log> = segments;
+        let folds = OpenedFolds::open(&FoldsSpec {
             log: Arc::clone(&log),
+            log_id,
             clock: Arc::clone(&clock),
             control_key: data.control_key(),
             state_dir: &data.path(STATE_DIR),
             threads: spec.workers,
             memory: spec.memory,
             policy: spec.policy,
+            lanes: topology.lanes().len(),
         })?;
+        publish_settings(&*log, &*clock, &data, &topology, folds.settings())?;
+        let folds = folds.start()?;
         let sinks = Sinks::start(SinksSpec {
             topology: &topology,
             data: &data,
             log: &log,
             clock: &clock,
             folds: &folds,
+            memory: spec.memory,
             runtime: spec.runtime,
         })?;
         let ticker = Ticker::start(Arc::clone(&log), Arc::clone(&clock), data.control_key())?;
@@ -125,7 +156,9 @@ impl Node {
             Arc::clone(&folds.reader),
             folds.partitions.clone(),
             sinks.status(),
-        )?;
+        );
+        let intakes = folds.partitions.iter().map(|partition| Arc::clone(&partition.intake)).collect();
+        let log = Arc::new(PublishedLog::new(log, intakes));
         Ok(Self { log, clock, reads: Arc::new(reads), ticker: Some(ticker), sinks, folds, _data: data })
     }
 

@@ -13,10 +13,13 @@ use hongbao_api::reads::{Answer, Barrier, ReadError, Readiness, Reads, Verdict, 
 use hongbao_engine::clock::Clock;
 use hongbao_engine::log::{Log, LogError};
 use hongbao_engine::partition::{Partition, partition_of};
+use hongbao_engine::task::TaskStatus;
 use hongbao_processors::intake::{self, AWARDS, JOURNAL};
 use hongbao_processors::views::{self, GroupBy, ViewsReader};
+use hongbao_schemas::award_json::rfc3339_cut;
+use hongbao_schemas::order_no::OrderNo;
+use hongbao_sinks::dispatch::{LaneState, LaneStatus};
 use hongbao_topology::Topology;
-use jiff::Timestamp;
 use parking_lot::Mutex;
 
 use super::samples;
@@ -45,13 +48,17 @@ impl NodeReads {
         reader: Arc<ViewsReader>,
         partitions: Vec<PartitionStatus>,
         sinks: SinksStatus,
-    ) -> Result<Self, ReadError> {
+    ) -> Self {
         let draining = AtomicBool::new(false);
         let starting = Mutex::default();
         let reads = Self { log, clock, topology, reader, partitions, sinks, draining, starting };
-        let barriers = (0..reads.log.partitions()).map(|partition| reads.barrier(partition));
-        *reads.starting.lock() = barriers.collect::<Result<_, _>>()?;
-        Ok(reads)
+        let barrier = |partition| {
+            // A damaged partition never passes; it counts as halted.
+            let never = Barrier { partition, awards_end: u64::MAX, ..Barrier::default() };
+            reads.barrier(partition).unwrap_or(never)
+        };
+        *reads.starting.lock() = (0..reads.log.partitions()).map(barrier).collect();
+        reads
     }
 
     fn status(&self, partition: u16) -> Result<&PartitionStatus, ReadError> {
@@ -59,10 +66,25 @@ impl NodeReads {
         self.partitions.get(usize::from(partition)).ok_or_else(missing)
     }
 
-    fn halted(&self) -> Vec<String> {
+    fn home(&self, act_id: &str) -> u16 {
+        partition_of(act_id.as_bytes(), self.log.partitions()).0
+    }
+
+    /// Refuses to read what a stopped fold left behind: it may be old, and would not say so.
+    fn check(&self, partition: u16) -> Result<(), ReadError> {
+        let status = self.status(partition)?;
+        let halted = [&status.intake, &status.views].into_iter().find_map(|task| halted(task));
+        halted.map_or(Ok(()), |reason| Err(ReadError::Halted(reason)))
+    }
+
+    /// Folds that have stopped, and why.
+    fn stopped_folds(&self) -> impl Iterator<Item = String> {
         let tasks = self.partitions.iter().flat_map(|partition| [&partition.intake, &partition.views]);
-        let mut halted: Vec<String> =
-            tasks.filter_map(|task| Some(format!("{}: {}", task.name(), task.halted()?))).collect();
+        tasks.filter_map(|task| halted(task))
+    }
+
+    fn halted(&self) -> Vec<String> {
+        let mut halted: Vec<String> = self.stopped_folds().collect();
         halted.extend(self.sinks.halted());
         for summary in self.reader.lanes().unwrap_or_default() {
             if summary.backlog > 0 && self.topology.lane(&summary.lane).is_none() {
@@ -97,14 +119,24 @@ impl NodeReads {
         let stated_ms = self.reader.as_of_ms(partition).unwrap_or(0);
         let now_ms = self.clock.wall_ms();
         let behind_ms = now_ms.saturating_sub(i64::try_from(lag_ms).unwrap_or(i64::MAX));
-        rfc3339(if lag_ms == 0 { now_ms } else { stated_ms.max(behind_ms) })
+        rfc3339_cut(if lag_ms == 0 { now_ms } else { stated_ms.max(behind_ms) })
     }
 }
 
-/// RFC 3339 with milliseconds; what lies beyond the calendar is cut to its edge.
-fn rfc3339(at_ms: i64) -> String {
-    let edge = if at_ms < 0 { Timestamp::MIN } else { Timestamp::MAX };
-    format!("{:.3}", Timestamp::from_millisecond(at_ms).unwrap_or(edge))
+/// Which task has stopped and why, if it has.
+fn halted(task: &TaskStatus) -> Option<String> {
+    Some(format!("{}: {}", task.name(), task.halted()?))
+}
+
+/// What a lane is doing, in a word, and why where there is something to say. A lane goes through all
+/// partitions: where one of their folds has stopped, it is degraded at best (I26).
+fn state_of(status: Option<&LaneStatus>, stopped_fold: Option<String>) -> (String, String) {
+    let (state, detail) =
+        status.map_or((LaneState::Opening, ""), |status| (status.state, status.detail.as_str()));
+    match stopped_fold {
+        Some(reason) if state != LaneState::Halted => (LaneState::Degraded.as_str().to_owned(), reason),
+        _ => (state.as_str().to_owned(), detail.to_owned()),
+    }
 }
 
 fn log_failed(error: LogError) -> ReadError {
@@ -114,6 +146,7 @@ fn log_failed(error: LogError) -> ReadError {
 fn view_failed(error: views::ReadError) -> ReadError {
     match error {
         views::ReadError::BadCursor => ReadError::BadCursor,
+        views::ReadError::NotOpen(_) => ReadError::Halted(error.to_string()),
         error => ReadError::Failed(error.to_string()),
     }
 }
@@ -184,6 +217,7 @@ impl Reads for NodeReads {
     }
 
     fn passed(&self, barrier: &mut Barrier) -> Result<bool, ReadError> {
+        self.check(barrier.partition)?;
         let status = self.status(barrier.partition)?;
         if barrier.outputs_position.is_none() {
             if status.intake.applied() < barrier.awards_end {
@@ -203,6 +237,9 @@ impl Reads for NodeReads {
     }
 
     fn order(&self, order_no: &str) -> Result<Option<OrderView>, ReadError> {
+        if let Ok(parsed) = OrderNo::parse(order_no) {
+            self.check(self.home(parsed.act_id()))?;
+        }
         let found = self.reader.order(order_no).map_err(view_failed)?;
         Ok(found.map(|order| OrderView {
             order_no: order.order_no,
@@ -214,7 +251,7 @@ impl Reads for NodeReads {
                 .timeline
                 .into_iter()
                 .map(|step| TimelineEvent {
-                    at: rfc3339(step.at_ms),
+                    at: rfc3339_cut(step.at_ms),
                     stage: step.stage.to_owned(),
                     position: step.position,
                     detail: step.detail,
@@ -224,7 +261,8 @@ impl Reads for NodeReads {
     }
 
     fn wallet(&self, act_id: &str, items_cursor: Option<&str>) -> Result<WalletView, ReadError> {
-        let partition = partition_of(act_id.as_bytes(), self.log.partitions()).0;
+        let partition = self.home(act_id);
+        self.check(partition)?;
         // Before the look-up: what is read afterwards is at least as new.
         let lag_ms = self.lag_ms(partition)?;
         let as_of = self.as_of(partition, lag_ms);
@@ -262,6 +300,7 @@ impl Reads for NodeReads {
         limit: usize,
         cursor: Option<&str>,
     ) -> Result<Page<EntryView>, ReadError> {
+        self.check(self.home(act_id))?;
         let statement = self.reader.entries(act_id, limit, cursor).map_err(view_failed)?;
         let entry = |entry: views::StatementEntry| EntryView {
             entry_id: entry.entry_id,
@@ -270,7 +309,7 @@ impl Reads for NodeReads {
             reward_type: entry.reward_type,
             asset: entry.asset.to_string(),
             amount_minor: entry.amount_minor,
-            at: rfc3339(entry.event_time_ms),
+            at: rfc3339_cut(entry.event_time_ms),
             state: entry.state.as_str().to_owned(),
             text: entry.text,
         };
@@ -296,7 +335,10 @@ impl Reads for NodeReads {
             credited_count: row.credited_count,
             credited_minor: row.credited_minor,
         };
-        Ok(TotalsView { as_of: rfc3339(totals.as_of_ms), rows: totals.rows.into_iter().map(row).collect() })
+        Ok(TotalsView {
+            as_of: rfc3339_cut(totals.as_of_ms),
+            rows: totals.rows.into_iter().map(row).collect(),
+        })
     }
 
     fn lanes(&self) -> Vec<LaneView> {
@@ -305,16 +347,21 @@ impl Reads for NodeReads {
             summaries.insert(summary.lane.clone(), summary);
         }
         let now_ms = self.clock.wall_ms();
+        let board = self.sinks.lanes();
+        let stopped = self.stopped_folds().next();
         let view = |lane: &hongbao_topology::Lane| {
             let summary = summaries.get(lane.name());
             let count = |of: fn(&views::LaneSummary) -> u64| summary.map_or(0, of);
             let oldest = summary.and_then(|summary| summary.oldest_open_at_ms);
+            let (state, detail) =
+                state_of(board.iter().find(|status| &*status.lane == lane.name()), stopped.clone());
             LaneView {
                 lane: lane.name().to_owned(),
                 reward_types: lane.reward_types().to_vec(),
                 pool: lane.pool().map(str::to_owned),
                 rank: lane.rank().and_then(|rank| u32::try_from(rank).ok()).unwrap_or(1),
-                state: self.sinks.lane_state(lane.name()),
+                state,
+                detail,
                 limit_per_second: lane.rate_per_second(),
                 sent: count(|summary| summary.sent),
                 credited: count(|summary| summary.credited),

@@ -3,7 +3,7 @@
 
 use hongbao_api::reads::Reads;
 use hongbao_api::{Kind, Sample};
-use hongbao_engine::task::TaskStatus;
+use hongbao_engine::task::{TaskStatus, WaitsFor};
 
 use super::reads::NodeReads;
 
@@ -86,6 +86,11 @@ fn task(status: &TaskStatus, samples: &mut Samples) {
         labels,
         status.staged_bytes() as f64,
     );
+    for what in WaitsFor::ALL.into_iter().filter(|what| *what != WaitsFor::Nothing) {
+        let labels: Labels<'_> = &[("task", status.name()), ("for", what.as_str())];
+        let waits = f64::from(u8::from(status.waits_for() == what));
+        samples.gauge("hongbao_task_waits", "1 when the task waits for this.", labels, waits);
+    }
     samples.gauge("hongbao_task_halted", "1 when the task has stopped (I26).", labels, halted);
     samples.counter(
         "hongbao_task_repeats_total",

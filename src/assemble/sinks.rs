@@ -15,27 +15,26 @@ use hongbao_engine::partition::Partition;
 use hongbao_engine::store::Store;
 use hongbao_rocks::RocksStore;
 use hongbao_sinks::dispatch::{
-    DispatchError, Dispatcher, DispatcherSpec, LaneSpec, LaneStatus, Policy, PoolSpec, Ports, StatusBoard,
-    Step,
+    DispatchError, Dispatcher, DispatcherSpec, LaneSpec, LaneStatus, PoolSpec, Ports, StatusBoard, Step,
 };
 use hongbao_sinks::downstream::{Downstream, KeyLife};
 use hongbao_sinks::http::{HttpDownstream, HttpSpec, Mode};
-use hongbao_sinks::ledger::{LedgerDownstream, LedgerLimits, LedgerSpec, LedgerStatus};
+use hongbao_sinks::ledger::{LedgerDownstream, LedgerSpec, LedgerStatus};
 use hongbao_sinks::limits::rate::Rate;
 use hongbao_sinks::simulated::{Book, Profile, SimulatedDownstream, Simulation};
 use hongbao_topology::{Delivery, DownstreamKind, Topology};
 use parking_lot::Mutex;
 
 use super::data_dir::DataDir;
+use super::halted::UnopenedStore;
 use super::journal::FoldedJournal;
+use super::memory::Memory;
 use super::targets::Targets;
 use super::tasks::Folds;
-use super::{LEDGER_DIR, SIMULATED_DIR, open_log, segment_options};
+use super::{LEDGER_DIR, SIMULATED_DIR, open_segments, segment_options, store_identity};
 
 /// How long a drain waits for answers that are under way.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
-/// Order numbers that the ledger keeps in memory, all partitions together.
-const LEDGER_WINDOW_KEYS: usize = 2_000_000;
 
 const RUN: u8 = 0;
 const DRAIN: u8 = 1;
@@ -48,6 +47,7 @@ pub struct SinksSpec<'a> {
     pub log: &'a Arc<dyn Log>,
     pub clock: &'a Arc<dyn Clock>,
     pub folds: &'a Folds,
+    pub memory: Memory,
     pub runtime: tokio::runtime::Handle,
 }
 
@@ -71,13 +71,6 @@ impl SinksStatus {
     /// All lanes as the dispatcher sees them.
     pub fn lanes(&self) -> Vec<LaneStatus> {
         self.board.lanes()
-    }
-
-    /// What a lane is doing, in a word.
-    pub fn lane_state(&self, lane: &str) -> String {
-        let lanes = self.board.lanes();
-        let state = lanes.iter().find(|status| &*status.lane == lane).map(|status| status.state.as_str());
-        state.unwrap_or("opening").to_owned()
     }
 
     /// Everything that has stopped for good.
@@ -241,13 +234,14 @@ fn dispatcher_spec(spec: &SinksSpec<'_>) -> anyhow::Result<DispatcherSpec> {
             floor_permille: u32::from(pool.floor_percent()) * 10,
         })
     });
+    // Of a damaged one nothing can be sent (I26).
     Ok(DispatcherSpec {
         partitions: (0..spec.log.partitions()).map(Partition).collect(),
         lanes: lanes.collect::<anyhow::Result<_>>()?,
         pools: pools.collect::<anyhow::Result<_>>()?,
         writer: random()?,
         seed: u64::from_le_bytes(random()?),
-        policy: Policy::default(),
+        policy: spec.memory.dispatch(spec.log.partitions(), spec.topology.lanes().len()),
     })
 }
 
@@ -260,17 +254,21 @@ fn wake(log: &Arc<dyn Log>) -> Arc<dyn Fn() + Send + Sync> {
 fn open_ledger(spec: &SinksSpec<'_>, name: &str) -> anyhow::Result<LedgerDownstream> {
     let dir = spec.data.path(LEDGER_DIR).join(name);
     let options = segment_options(spec.topology);
-    let book = open_log(&dir.join("book"), options, spec.clock)?;
-    let mut stores: Vec<Arc<dyn Store>> = Vec::new();
-    for partition in 0..book.partitions() {
-        let identity = format!("ledger-{name}-{partition}");
+    let book = open_segments(&dir.join("book"), options, spec.clock)?;
+    let open_store = |partition: u16| -> Arc<dyn Store> {
+        let identity = store_identity(&format!("ledger-{name}-{partition}"), book.id());
         let path = dir.join(format!("accounts-{partition}"));
-        let store = RocksStore::open(&path, &spec.folds.rocks, &identity)
-            .with_context(|| format!("accounts of ledger {name}"))?;
-        stores.push(Arc::new(store));
-    }
-    let window_keys_max = LEDGER_WINDOW_KEYS / stores.len().max(1);
-    let limits = LedgerLimits { window_keys_max, ..LedgerLimits::default() };
+        match RocksStore::open(&path, &spec.folds.rocks, &identity) {
+            Ok(store) => Arc::new(store),
+            // The ledger stops that partition and says why.
+            Err(error) => Arc::new(UnopenedStore(error)),
+        }
+    };
+    let stores = (0..book.partitions()).map(open_store).collect();
+    let is_ledger = |kind: &DownstreamKind| matches!(kind, DownstreamKind::Embedded);
+    let ledgers =
+        spec.topology.downstreams().iter().filter(|downstream| is_ledger(downstream.kind())).count();
+    let limits = spec.memory.ledger(book.partitions(), ledgers);
     let ledger = LedgerDownstream::open(LedgerSpec { log: book, stores, wake: wake(spec.log), limits });
     ledger.with_context(|| format!("ledger {name}"))
 }

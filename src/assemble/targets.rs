@@ -2,19 +2,17 @@
 //! to the downstream that they were sent to: asking or paying another one would pay twice (I10).
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
-use anyhow::Context;
 use hongbao_topology::{DownstreamKind, Topology};
 use parking_lot::Mutex;
 
-use super::data_dir::{DataDir, write_durably_at};
+use super::data_dir::{DataDir, Folder};
 
 const FILE: &str = "lanes.json";
 
 /// The downstream of each lane, now and by the last start that sent anything.
 pub struct Targets {
-    root: PathBuf,
+    folder: Folder,
     now: BTreeMap<String, String>,
     /// By lane and partition.
     sent_to: Mutex<BTreeMap<String, String>>,
@@ -23,21 +21,15 @@ pub struct Targets {
 impl Targets {
     /// Reads what the last start left.
     pub fn open(data: &DataDir, topology: &Topology) -> anyhow::Result<Self> {
-        let path = data.path(FILE);
-        let sent_to = match std::fs::read(&path) {
-            Ok(json) => {
-                serde_json::from_slice(&json).with_context(|| format!("{} is malformed", path.display()))?
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => BTreeMap::new(),
-            Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
-        };
+        let folder = data.folder().clone();
+        let sent_to = folder.read(FILE, |json| serde_json::from_slice(json))?.unwrap_or_default();
         let named = |lane: &hongbao_topology::Lane| {
             let kind =
                 topology.downstream(lane.downstream()).map(|found| described(found.name(), found.kind()));
             Some((lane.name().to_owned(), kind?))
         };
         let now = topology.lanes().iter().filter_map(named).collect();
-        Ok(Self { root: data.path(""), now, sent_to: Mutex::new(sent_to) })
+        Ok(Self { folder, now, sent_to: Mutex::new(sent_to) })
     }
 
     /// Makes sure that a lane may send in a partition, before it does. `unresolved` says whether
@@ -58,7 +50,7 @@ impl Targets {
         }
         sent_to.insert(key, now.clone());
         let json = serde_json::to_vec_pretty(&*sent_to).map_err(|error| error.to_string())?;
-        write_durably_at(&self.root, FILE, &json, 0o644).map_err(|error| format!("{error:#}"))
+        self.folder.write(FILE, &json).map_err(|error| format!("{error:#}"))
     }
 }
 
@@ -81,9 +73,9 @@ mod tests {
 
     fn targets(data: &DataDir, downstream: &str) -> Targets {
         let now = BTreeMap::from([("coupon".to_owned(), downstream.to_owned())]);
-        let sent_to = std::fs::read(data.path(FILE))
-            .map_or_else(|_| BTreeMap::new(), |json| serde_json::from_slice(&json).unwrap());
-        Targets { root: data.path(""), now, sent_to: Mutex::new(sent_to) }
+        let folder = data.folder().clone();
+        let sent_to = folder.read(FILE, |json| serde_json::from_slice(json)).unwrap().unwrap_or_default();
+        Targets { folder, now, sent_to: Mutex::new(sent_to) }
     }
 
     #[test]

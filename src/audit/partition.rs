@@ -21,7 +21,7 @@ use hongbao_segments::SegmentLog;
 use hongbao_sinks::ledger::{BOOK_TOPIC, order_value};
 use hongbao_sinks::simulated::decide::key_digest;
 
-use crate::assemble::{DataDir, LEDGER_DIR, STATE_DIR};
+use crate::assemble::{DataDir, LEDGER_DIR, STATE_DIR, store_identity};
 
 use super::downstreams::{Downstreams, Ledger};
 
@@ -96,7 +96,7 @@ impl Audit<'_> {
     }
 
     fn state(&self, name: &str) -> Result<Option<Arc<dyn Store>>, AuditError> {
-        self.store(self.data.path(STATE_DIR).join(name), name)
+        self.store(self.data.path(STATE_DIR).join(name), &store_identity(name, self.log.id()))
     }
 
     /// Lets `fold` go on from `from` to `to` in steps, and counts them.
@@ -228,7 +228,8 @@ impl Audit<'_> {
         let path = self.data.path(LEDGER_DIR).join(name).join(format!("accounts-{partition}"));
         let mut audit = LedgerAudit::open(name, book, partition, order_value)?;
         let mut stands_at = 0;
-        let opened = self.store(path, &format!("ledger-{name}-{partition}"));
+        let identity = store_identity(&format!("ledger-{name}-{partition}"), book.id());
+        let opened = self.store(path, &identity);
         if let Some(Some(store)) = self.is_read(partition, opened, report) {
             let store_name = format!("ledger {name} of partition {partition}");
             stands_at = applied_offset(&*store, &store_name, (book, partition, BOOK_TOPIC), report)?;

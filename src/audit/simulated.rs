@@ -2,15 +2,11 @@
 //! cut a torn end off.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io;
 use std::path::Path;
 
 use hongbao_audit::{Invariant, Report};
-
-/// Bytes of a record: key, payload, time, checksum.
-const RECORD_BYTES: usize = 16 + 16 + 8 + 8;
-const CHECKED_BYTES: usize = 40;
+use hongbao_sinks::simulated::file;
 
 /// What happened for one key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,36 +63,8 @@ impl Effects {
 /// Reads a book up to its last whole record; a book that was never written is empty.
 pub fn read_book(path: &Path) -> io::Result<Effects> {
     let mut effects = Effects::default();
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(effects),
-        Err(error) => return Err(error),
-    };
-    let mut reader = BufReader::with_capacity(1 << 20, file);
-    let mut record = [0; RECORD_BYTES];
-    while read_whole(&mut reader, &mut record)? {
-        let Some((key, payload)) = decode(&record) else { break };
-        effects.add(key, payload);
-    }
+    file::read_book(path, |record| effects.add(record.key, record.payload))?;
     Ok(effects)
-}
-
-fn read_whole(reader: &mut impl Read, record: &mut [u8]) -> io::Result<bool> {
-    match reader.read_exact(record) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
-fn decode(record: &[u8; RECORD_BYTES]) -> Option<(u128, u128)> {
-    let (checked, checksum) = record.split_at(CHECKED_BYTES);
-    if !blake3::hash(checked).as_bytes().starts_with(checksum) {
-        return None;
-    }
-    let key = u128::from_le_bytes(*checked.first_chunk()?);
-    let payload = u128::from_le_bytes(*checked.get(16..)?.first_chunk()?);
-    Some((key, payload))
 }
 
 #[cfg(test)]

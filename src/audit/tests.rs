@@ -278,7 +278,8 @@ fn totals_that_went_back_are_found() {
     let writer = journal(7, 60);
     let (mut report, mut audit) = (Report::new(), JournalAudit::open(&writer.log, HOME).unwrap());
     audit.advance(writer.end(), &mut report).unwrap();
-    let totals = views::check(rebuilt(&writer, writer.end()), 2, HOME, &audit, &mut report).unwrap();
+    let totals =
+        views::check(rebuilt(&writer, writer.end()), 2, HOME, &audit, usize::MAX, &mut report).unwrap();
     let mut earlier = JournalAudit::open(&writer.log, HOME).unwrap();
     earlier.advance(writer.end() / 2, &mut report).unwrap();
     let mut report = Report::new();

@@ -1,6 +1,5 @@
 //! Wall time, CPU time of all threads, peak memory, and what machine and commit they belong to.
 
-use std::process::Command;
 use std::time::Duration;
 
 use hongbao_engine::clock::{Clock, SystemClock};
@@ -65,14 +64,8 @@ fn machine() -> String {
     format!("{}, {cores} cores", model.unwrap_or("unknown").trim())
 }
 
-fn commit() -> String {
-    let output = Command::new("git").args(["rev-parse", "--short", "HEAD"]).output();
-    let hash = output
-        .ok()
-        .filter(|output| output.status.success())
-        .and_then(|output| String::from_utf8(output.stdout).ok());
-    hash.map_or_else(|| "unknown".to_owned(), |hash| hash.trim().to_owned())
-}
+/// The commit that this binary was built from.
+const COMMIT: &str = env!("HONGBAO_COMMIT");
 
 /// What a benchmark found.
 pub struct Report {
@@ -108,7 +101,7 @@ impl Report {
             "peak_rss_mb": peak_rss_mb(),
             "params": self.params,
             "machine": machine(),
-            "commit": commit(),
+            "commit": COMMIT,
             "not_included": self.not_included,
         });
         if let (Some(fields), Some(limit)) = (object.as_object_mut(), self.limit_events_per_s) {
@@ -139,7 +132,7 @@ impl Report {
         lines.extend(self.extra.iter().map(|(name, value)| format!("  {name}: {value}")));
         lines.push(format!("  params: {}", self.params));
         lines.push(format!("  not included: {}", self.not_included));
-        lines.push(format!("  {}, commit {}", machine(), commit()));
+        lines.push(format!("  {}, commit {COMMIT}", machine()));
         lines
     }
 }

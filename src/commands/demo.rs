@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context;
-use hongbao_api::model::LaneView;
+use hongbao_api::model::{Counts, LaneView};
 use hongbao_api::reads::{Readiness, Reads};
 use hongbao_engine::clock::Clock;
 use hongbao_producers::rain::{Profile, Rain, TOTAL_MAX};
@@ -69,9 +69,7 @@ impl Demo {
             reads: Arc::clone(&node.reads),
             clock: Arc::clone(&node.clock),
             stop,
-            last: BTreeMap::new(),
-            last_at: Duration::ZERO,
-            last_read: 0,
+            last: Look::default(),
         };
         demo.spawn("table", move || show.run())?;
         Ok(demo)
@@ -145,23 +143,35 @@ impl Pour {
     }
 }
 
+/// What rates are counted from.
+#[derive(Default)]
+struct Look {
+    at: Duration,
+    read: u64,
+    /// By lane.
+    credited: BTreeMap<String, u64>,
+}
+
 struct Show {
     reads: Arc<NodeReads>,
     clock: Arc<dyn Clock>,
     stop: Arc<AtomicBool>,
-    /// Credits by lane at the last look.
-    last: BTreeMap<String, u64>,
-    last_at: Duration,
-    last_read: u64,
+    last: Look,
 }
 
 impl Show {
     fn run(mut self) {
         let terminal = std::io::stdout().is_terminal();
         let every = if terminal { TABLE_EVERY } else { LINE_EVERY };
+        // What a restart folds again is not what comes in.
+        while matches!(self.reads.readiness(), Readiness::Recovering(_)) && !self.stop.load(Ordering::Acquire)
+        {
+            std::thread::park_timeout(PACE);
+        }
+        self.last = self.look(&self.reads.counts(), &self.reads.lanes());
         while !self.stop.load(Ordering::Acquire) {
             std::thread::park_timeout(every);
-            if self.clock.monotonic().saturating_sub(self.last_at) < every / 2 {
+            if self.clock.monotonic().saturating_sub(self.last.at) < every / 2 {
                 continue;
             }
             let lines = self.lines(terminal);
@@ -173,21 +183,21 @@ impl Show {
         }
     }
 
+    fn look(&self, counts: &Counts, lanes: &[LaneView]) -> Look {
+        let credited = lanes.iter().map(|lane| (lane.lane.clone(), lane.credited)).collect();
+        Look { at: self.clock.monotonic(), read: counts.read, credited }
+    }
+
     fn lines(&mut self, terminal: bool) -> Vec<String> {
-        let now = self.clock.monotonic();
-        let seconds = now.saturating_sub(self.last_at).as_secs_f64().max(0.001);
-        let first_look = self.last_at.is_zero();
-        self.last_at = now;
         let (counts, lanes) = (self.reads.counts(), self.reads.lanes());
-        let offered = (counts.read.saturating_sub(self.last_read)) as f64 / seconds;
-        self.last_read = counts.read;
-        let mut rates = BTreeMap::new();
-        for lane in &lanes {
-            let before = self.last.insert(lane.lane.clone(), lane.credited).unwrap_or(lane.credited);
-            rates.insert(lane.lane.clone(), lane.credited.saturating_sub(before) as f64 / seconds);
-        }
-        let offered = if first_look { 0.0 } else { offered };
-        let rate = |lane: &LaneView| rates.get(&lane.lane).copied().unwrap_or(0.0);
+        let now = self.look(&counts, &lanes);
+        let last = std::mem::replace(&mut self.last, now);
+        let seconds = self.last.at.saturating_sub(last.at).as_secs_f64().max(0.001);
+        let offered = counts.read.saturating_sub(last.read) as f64 / seconds;
+        let rate = |lane: &LaneView| {
+            let before = last.credited.get(&lane.lane).copied().unwrap_or(lane.credited);
+            lane.credited.saturating_sub(before) as f64 / seconds
+        };
         if !terminal {
             let parts = lanes.iter().map(|lane| {
                 let (backlog, lag) = (grouped(lane.backlog), lane.lag_seconds);

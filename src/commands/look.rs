@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::anyhow;
 use serde_json::{Value, json};
 
-use crate::cli::{Global, Output};
+use crate::cli::{Global, GroupBy, Output};
 use crate::client::{Client, problem_text, segment};
 use crate::exit::{FAILED, FOUND, Failure, OK, Outcome};
 use crate::output::{amount, grouped, print_json, print_lines, table};
@@ -96,16 +96,25 @@ pub fn trace(global: &Global, order_no: &str) -> Outcome {
 }
 
 /// `hongbao totals`.
-pub fn totals(global: &Global, group_by: &[String]) -> Outcome {
-    let path = format!("/v1/totals?group_by={}", segment(&group_by.join(",")).replace("%2C", ","));
-    let totals = Client::new(global)?.get(&path)?;
-    if global.output != Output::Text {
+pub fn totals(global: &Global, group_by: &[GroupBy]) -> Outcome {
+    let group_by: Vec<&str> = group_by.iter().map(|column| column.name()).collect();
+    let mut totals = Client::new(global)?.get(&format!("/v1/totals?group_by={}", group_by.join(",")))?;
+    if global.output == Output::Ndjson {
+        let as_of = totals["as_of"].take();
+        let mut lines = totals["rows"].take();
+        for line in lines.as_array_mut().into_iter().flatten() {
+            line["as_of"] = as_of.clone();
+        }
+        print_json(&lines, global.output)?;
+        return Ok(OK);
+    }
+    if global.output == Output::Json {
         print_json(&totals, global.output)?;
         return Ok(OK);
     }
     let columns = ["activity_id", "scene_id", "reward_type", "asset"];
     let shown: Vec<&str> =
-        columns.into_iter().filter(|name| *name == "asset" || group_by.iter().any(|by| by == name)).collect();
+        columns.into_iter().filter(|name| *name == "asset" || group_by.contains(name)).collect();
     let body: Vec<Vec<String>> = rows(&totals["rows"])
         .iter()
         .map(|row| {

@@ -20,12 +20,24 @@ fn load_quietly(config: &Path) -> Result<Topology, Vec<Problem>> {
     hongbao_topology::load(config, &|name| std::env::var(name).ok())
 }
 
-/// Prints all problems and says how many there are.
+/// Prints all problems and says how many there are, and in which files.
 pub fn invalid(file: &str, problems: &[Problem]) -> Failure {
     eprintln!("{}", hongbao_topology::render(problems));
-    let count = problems.len();
-    let errors = if count == 1 { "1 error".to_owned() } else { format!("{count} errors") };
-    Failure::new(CONFIGURATION, anyhow!("{file}: {errors}"))
+    let mut files: Vec<(&str, usize)> = Vec::new();
+    for problem in problems {
+        match files.iter_mut().find(|(name, _)| *name == problem.file()) {
+            Some((_, count)) => *count += 1,
+            None => files.push((problem.file(), 1)),
+        }
+    }
+    let errors = |count: usize| if count == 1 { "1 error".to_owned() } else { format!("{count} errors") };
+    let each: Vec<String> = files.iter().map(|(name, count)| format!("{name}: {}", errors(*count))).collect();
+    let message = match each.as_slice() {
+        [] => format!("{file}: not valid"),
+        [one] => one.clone(),
+        many => format!("{} ({})", errors(problems.len()), many.join(", ")),
+    };
+    Failure::new(CONFIGURATION, anyhow!(message))
 }
 
 /// `hongbao validate`.
@@ -51,7 +63,7 @@ pub fn validate(global: &Global) -> Outcome {
     let (lanes, campaigns) = (topology.lanes().len(), topology.campaigns().len());
     match global.output {
         Output::Text => print_lines(&[format!(
-            "{}: ok, {lanes} lanes, {campaigns} campaigns, {scenes} scenes",
+            "{}: ok, lanes: {lanes}, campaigns: {campaigns}, scenes: {scenes}",
             global.config.display()
         )])?,
         output => print_json(
@@ -63,8 +75,10 @@ pub fn validate(global: &Global) -> Outcome {
 }
 
 /// `hongbao graph`.
-pub fn graph(global: &Global, format: GraphFormat) -> Outcome {
+pub fn graph(global: &Global, format: Option<GraphFormat>) -> Outcome {
     let topology = load(&global.config)?;
+    let usual = if global.output == Output::Text { GraphFormat::Text } else { GraphFormat::Json };
+    let format = format.unwrap_or(usual);
     let format = match format {
         GraphFormat::Mermaid => hongbao_topology::GraphFormat::Mermaid,
         GraphFormat::Dot => hongbao_topology::GraphFormat::Dot,

@@ -117,7 +117,11 @@ fn send(global: &Global, total: u64, mut rain: Rain, schedule: Option<&Schedule>
             }
         }
         if in_batch > 0 {
-            deliver(&client, &lines)?;
+            if let Err(failure) = deliver(&client, &lines) {
+                progress.bar.finish_and_clear();
+                eprintln!("stopped early: {} awards were taken before", grouped(sent));
+                return Err(failure);
+            }
             sent += in_batch;
         }
         progress.sent(taken, total, clock.monotonic());
@@ -141,7 +145,7 @@ fn send(global: &Global, total: u64, mut rain: Rain, schedule: Option<&Schedule>
 /// Sends until taken; the server says how long to wait when it has too much to do.
 fn deliver(client: &Client, lines: &[u8]) -> Result<(), Failure> {
     loop {
-        let answer = client.publish(lines.to_vec(), 0)?;
+        let answer = client.publish(lines.to_vec())?;
         match answer.status.as_u16() {
             200 | 202 => return Ok(()),
             429 | 503 => {

@@ -1,5 +1,6 @@
 //! `hongbao tap`: records of a topic as NDJSON.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::anyhow;
@@ -8,7 +9,7 @@ use serde_json::Value;
 use crate::cli::{Global, TapArgs};
 use crate::client::{Client, segment};
 use crate::exit::{Failure, OK, Outcome, USAGE};
-use crate::output::print_lines;
+use crate::output::is_read;
 
 /// Time between two looks for new records.
 const POLL: Duration = Duration::from_millis(200);
@@ -27,6 +28,11 @@ impl Filter {
         Ok(Self { field: field.to_owned(), value: value.to_owned() })
     }
 
+    /// Fields are those of the record, and those of what surrounds it.
+    fn knows(&self, view: &Value) -> bool {
+        [&view["record"], view].iter().any(|object| object.get(&self.field).is_some())
+    }
+
     /// Looks for the field in the record first, then in what surrounds it.
     fn matches(&self, view: &Value) -> bool {
         let inner = &view["record"];
@@ -38,6 +44,41 @@ impl Filter {
                 let shown = other.to_string();
                 shown == self.value
             }
+        }
+    }
+}
+
+/// Fields that are filtered by and that no record had so far.
+struct Unknown<'f> {
+    filters: Vec<&'f Filter>,
+    /// Fields of the records seen.
+    seen: BTreeSet<String>,
+}
+
+impl<'f> Unknown<'f> {
+    fn new(filters: &'f [Filter]) -> Self {
+        Self { filters: filters.iter().collect(), seen: BTreeSet::new() }
+    }
+
+    fn look(&mut self, records: &[Value]) {
+        for record in records {
+            if self.filters.is_empty() {
+                return;
+            }
+            self.filters.retain(|filter| !filter.knows(record));
+            let objects = [&record["record"], record].into_iter().filter_map(Value::as_object);
+            self.seen.extend(objects.flat_map(|object| object.keys().cloned()).filter(|key| key != "record"));
+        }
+    }
+
+    /// Says once, after some records, which fields none of them had.
+    fn tell(&mut self) {
+        if self.seen.is_empty() {
+            return;
+        }
+        let known = std::mem::take(&mut self.seen).into_iter().collect::<Vec<_>>().join(", ");
+        for filter in self.filters.drain(..) {
+            eprintln!("[tap] no record had a field `{}`; the fields were: {known}", filter.field);
         }
     }
 }
@@ -60,12 +101,14 @@ pub fn run(global: &Global, args: &TapArgs) -> Outcome {
         }
     };
     eprintln!("[tap] {} from {from}{}", args.topic, if follow { ", following" } else { "" });
+    let mut unknown = Unknown::new(&filters);
     let mut left = args.limit.unwrap_or(u64::MAX);
     loop {
         for (partition, place) in &mut places {
             loop {
                 let view = page(&client, &args.topic, *partition, place, to, PAGE)?;
                 let records = view["records"].as_array().map_or(&[][..], Vec::as_slice);
+                unknown.look(records);
                 let matching =
                     records.iter().filter(|record| filters.iter().all(|filter| filter.matches(record)));
                 let lines: Vec<String> = matching
@@ -73,16 +116,17 @@ pub fn run(global: &Global, args: &TapArgs) -> Outcome {
                     .map(Value::to_string)
                     .collect();
                 left -= lines.len() as u64;
-                print_lines(&lines)?;
-                if left == 0 {
+                if !is_read(&lines)? || left == 0 {
                     return Ok(OK);
                 }
                 *place = format!("offset:{}", view["next"].as_u64().unwrap_or(0));
-                if records.len() < PAGE as usize {
+                // A page of large records is short although more follow.
+                if records.is_empty() {
                     break;
                 }
             }
         }
+        unknown.tell();
         if !follow {
             return Ok(OK);
         }

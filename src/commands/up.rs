@@ -23,6 +23,10 @@ use crate::exit::{CONFIGURATION, FAILED, Failure, OK, Outcome};
 /// How often a start that folds a long log says how far it is.
 const PROGRESS_EVERY: Duration = Duration::from_secs(2);
 
+/// Supervisors and terminals often send a signal twice: what comes so soon after the first one does not
+/// mean "now".
+const SAME_STOP: Duration = Duration::from_secs(1);
+
 /// Runs until the first SIGTERM or Ctrl-C, then drains.
 pub fn run(global: &Global, args: &UpArgs) -> Outcome {
     start_tracing();
@@ -163,6 +167,14 @@ async fn wait_for_signal(node: &Node, signals: &mut Signals) {
 }
 
 async fn stop_at_once(mut signals: Signals) {
+    let same_stop = tokio::time::sleep(SAME_STOP);
+    tokio::pin!(same_stop);
+    loop {
+        tokio::select! {
+            () = &mut same_stop => break,
+            () = signals.next() => {}
+        }
+    }
     signals.next().await;
     eprintln!("stopped at once; the next start goes on from the last commit");
     std::process::exit(130);

@@ -43,6 +43,46 @@ fn openapi_has_every_route_and_no_other() {
     server.stop();
 }
 
+/// What every request may meet before its handler is reached is described for every path.
+#[test]
+fn openapi_describes_what_any_request_may_meet() {
+    let openapi: serde_json::Value = serde_json::from_str(include_str!("../../api/openapi.json")).unwrap();
+    for (path, methods) in openapi["paths"].as_object().unwrap() {
+        let (is_bounded, is_public) =
+            (path.starts_with("/v1/"), ["/livez", "/readyz", "/v1/openapi.json"].contains(&path.as_str()));
+        for (method, operation) in methods.as_object().unwrap() {
+            let cases = [
+                ("400", is_bounded),
+                ("401", !is_public),
+                ("403", !is_public),
+                ("405", true),
+                ("429", is_bounded),
+                ("431", true),
+            ];
+            for (status, expected) in cases {
+                let response = &operation["responses"][status];
+                assert_eq!(response.is_object(), expected, "{method} {path}: {status}");
+                let Some(place) = response["$ref"].as_str() else { continue };
+                let described = openapi.pointer(place.strip_prefix('#').unwrap()).unwrap();
+                assert!(described["description"].is_string(), "{place}");
+            }
+            assert!(!is_bounded || operation["responses"]["503"].is_object(), "{method} {path}: 503");
+        }
+    }
+}
+
+#[test]
+fn headers_have_a_largest_size() {
+    let files = Files::new();
+    let server = Server::start(&files);
+    for bytes in [20_000, 100_000] {
+        let request = server.api.request(Method::GET, "/v1/counts").header("x-long", "x".repeat(bytes));
+        let status = server.api.send(request).map(|answer| answer.status);
+        assert_eq!(status.unwrap(), if bytes > 64 * 1024 { 431 } else { 200 });
+    }
+    server.stop();
+}
+
 /// Fields of an answer must be described where it is described.
 #[test]
 fn openapi_describes_the_fields_of_answers() {

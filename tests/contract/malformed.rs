@@ -81,6 +81,13 @@ fn fields() -> Vec<Case> {
         ("a time as a number", json!({"event_time": 1}), ("/event_time", "wrong_type")),
         ("no offset", json!({"event_time": "2027-02-05T20:00:00"}), ("/event_time", "time_without_offset")),
         ("not a time", json!({"event_time": "tomorrow"}), ("/event_time", "invalid_time")),
+        (
+            "an offset of a day",
+            json!({"event_time": "2027-02-05T20:00:00+25:00"}),
+            ("/event_time", "invalid_time"),
+        ),
+        ("year 0", json!({"event_time": "0000-01-01T00:00:00Z"}), ("/event_time", "invalid_time")),
+        ("beyond 9999", json!({"event_time": "9999-12-31T23:59:59-01:00"}), ("/event_time", "invalid_time")),
         ("no such day", json!({"event_time": "2027-02-30T20:00:00Z"}), ("/event_time", "invalid_time")),
     ];
     for (name, changed, fault) in fields {
@@ -169,7 +176,17 @@ fn media_types_other_than_json_are_refused() {
         let answer = refuse(&server.api, media, good().to_string().into_bytes());
         assert_eq!((answer.status, answer.problem()), (415, "unsupported_media_type".to_owned()), "{media}");
     }
-    nothing_was_taken(&server.api);
+    for (encoding, status) in [("gzip", 415), ("br, gzip", 415), ("Identity", 202)] {
+        let request = server.api.request(reqwest::Method::POST, "/v1/awards").header("content-type", JSON);
+        let request =
+            request.header("content-encoding", encoding).body(award("u2_rain_1_cash_1").to_string());
+        let answer = server.api.send(request).unwrap();
+        assert_eq!(answer.status, status, "{encoding}");
+        if status == 415 {
+            assert_eq!(answer.problem(), "unsupported_content_encoding");
+            nothing_was_taken(&server.api);
+        }
+    }
     server.stop();
 }
 
@@ -210,6 +227,14 @@ fn requests_have_a_largest_size() {
         let bytes = body.len();
         let answer = refuse(&server.api, media, body);
         assert_eq!((answer.status, answer.problem()), (413, "too_large".to_owned()), "{bytes} bytes");
+    }
+    // An award alone, and one of many, above what a record may have.
+    let large = with(&awards[0], json!({"ext": {"k": "x".repeat(1024 * 1024)}}));
+    let many = json!([awards[1], large]);
+    for (body, pointer) in [(large, ""), (many, "/1")] {
+        let answer = refuse(&server.api, JSON, body.to_string().into_bytes());
+        assert_eq!((answer.status, answer.problem()), (413, "too_large".to_owned()), "{pointer}");
+        assert_eq!(answer.faults(), [(pointer.to_owned(), "too_large".to_owned())]);
     }
     let status = undeclared(&server.api, &padded(BYTES_MAX + 1));
     assert!(status.starts_with("HTTP/1.1 413 "), "without a declared length: {status}");

@@ -2,6 +2,7 @@
 
 mod admitting;
 mod describing;
+mod halting;
 mod malformed;
 mod publishing;
 mod reading;

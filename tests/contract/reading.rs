@@ -314,6 +314,46 @@ fn lanes_and_counts_are_folds() {
     server.stop();
 }
 
+/// A mistyped parameter is not one that was left out, whatever the path.
+#[test]
+fn unknown_parameters_are_refused_everywhere() {
+    let files = Files::new();
+    let server = Server::start(&files);
+    let none = "no query parameters";
+    let cases = [
+        ("/v1/awards/u_rain_1_cash_1?verbose=1", "unknown_parameter", none),
+        ("/v1/wallets/u?item_cursor=1", "unknown_parameter", "`items_cursor`"),
+        ("/v1/wallets/u/entries?limits=1", "unknown_parameter", "`limit`"),
+        ("/v1/wallets/u/entries?limit=1&limit=2", "repeated_parameter", "second time"),
+        ("/v1/totals?groupby=scene_id", "unknown_parameter", "`group_by`"),
+        ("/v1/totals?xyz", "unknown_parameter", "group_by"),
+        ("/v1/lanes?lane=cash", "unknown_parameter", none),
+        ("/v1/counts?x=", "unknown_parameter", none),
+        ("/v1/reconcile?lane=cash", "unknown_parameter", none),
+        ("/v1/topics/awards/records?form=start", "unknown_parameter", "`from`"),
+        ("/v1/openapi.json?x", "unknown_parameter", none),
+    ];
+    for (path, code, says) in cases {
+        let answer = server.api.get(path);
+        assert_eq!((answer.status, answer.problem()), (400, code.to_owned()), "{path}: {}", answer.text());
+        let body = answer.json();
+        let (pointer, fault) = answer.faults().remove(0);
+        assert!(pointer.len() > 1 && fault == code, "{body}");
+        for text in [&body["detail"], &body["errors"][0]["message"]] {
+            assert!(text.as_str().unwrap().contains(says), "{path}: {text}");
+        }
+    }
+    let request = server.api.request(reqwest::Method::POST, "/v1/awards?wait=2");
+    let request =
+        request.header("content-type", "application/json").body(award("u_rain_1_cash_1").to_string());
+    assert_eq!(server.api.send(request).unwrap().status, 400);
+    assert_eq!(server.api.get("/v1/counts").json()["read"], 0);
+    for path in ["/v1/lanes?", "/livez?x=1", "/readyz?verbose", "/metrics?x"] {
+        assert_eq!(server.api.get(path).status, 200, "{path}");
+    }
+    server.stop();
+}
+
 #[test]
 fn bad_questions_are_refused() {
     let files = Files::new();

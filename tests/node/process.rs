@@ -101,6 +101,13 @@ impl Process {
         String::from_utf8_lossy(&std::fs::read(&self.says).unwrap()).into_owned()
     }
 
+    /// What it printed so far, whole lines.
+    pub fn prints(&self) -> String {
+        let text = String::from_utf8_lossy(&std::fs::read(&self.prints).unwrap()).into_owned();
+        let whole = text.rfind('\n').map_or(0, |end| end + 1);
+        text[..whole].to_owned()
+    }
+
     /// Waits until it says something in one line that stands between `before` and `after`, or the
     /// line's end. It must not end before.
     pub fn until_says(&mut self, before: &str, after: &str) -> String {

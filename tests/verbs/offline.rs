@@ -45,10 +45,22 @@ fn validate_names_every_error_with_its_place() {
         let found = told_places.iter().any(|(told, at)| told == code && at.ends_with(place));
         assert!(found, "{code} {place}: {told_places:?}");
     }
-    assert!(ended.stderr.contains("did you mean") && ended.stderr.contains("5 errors"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("did you mean"), "{}", ended.stderr);
+    let last = ended.stderr.lines().last().unwrap();
+    let sums = ["5 errors", "topology.yaml: 2 errors", "spring.yaml: 3 errors"];
+    assert!(sums.iter().all(|sum| last.contains(sum)), "{last}");
     for call in [&["graph"][..], &["config", "show"], &["rain", "--print"]] {
         assert_eq!(run(&files, call).code, 78, "{call:?}");
     }
+    // Whoever reads the last line alone must not look in the wrong file.
+    files.write("topology.yaml", TOPOLOGY);
+    std::fs::remove_file(files.root().join("campaigns/more.yaml")).unwrap();
+    let ended = run(&files, &["validate"]).with_code(78);
+    assert!(
+        ended.stderr.lines().last().unwrap().ends_with("campaigns/spring.yaml: 1 error"),
+        "{}",
+        ended.stderr
+    );
     for missing in ["nowhere.yaml", "."] {
         let ended = run(&files, &["validate", "-c", missing]).with_code(78);
         assert!(ended.stderr.contains(missing), "{}", ended.stderr);
@@ -68,6 +80,7 @@ fn the_graph_is_drawn_in_four_forms() {
     }
     assert!(run(&files, &["graph"]).with_code(0).stdout.starts_with("test: "));
     let graph = run(&files, &["graph", "--format", "json"]).with_code(0).json();
+    assert_eq!(run(&files, &["graph", "-o", "json"]).with_code(0).json(), graph);
     let nodes: BTreeSet<&str> =
         graph["nodes"].as_array().unwrap().iter().map(|node| node["id"].as_str().unwrap()).collect();
     for edge in graph["edges"].as_array().unwrap() {

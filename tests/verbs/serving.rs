@@ -40,7 +40,11 @@ fn the_demo_rains_by_itself() {
         let lanes = server.api.get("/v1/lanes").json();
         (lanes[0]["credited"].as_u64() > Some(0)).then_some(())
     });
-    server.stop();
+    let Server { mut process, .. } = server;
+    let first = until("it prints a line", || process.prints().lines().next().map(str::to_owned));
+    assert!(first.starts_with("offered ") && !first.starts_with("offered 0/s"), "{first}");
+    process.terminate();
+    process.ended().with_code(0);
 }
 
 fn grant(api: &Client, body: &Value, key: Option<&str>) -> (u16, Value) {
@@ -166,5 +170,16 @@ fn a_benchmark_prints_one_object() {
     }
     for field in ["params", "machine", "commit"] {
         assert!(!bench[field].is_null(), "{field}: {bench}");
+    }
+    // Of the binary, not of the folder that it is called in.
+    let sources = std::process::Command::new("git")
+        .args(["rev-parse", "HEAD"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output();
+    let head = sources.ok().filter(|output| output.status.success()).map(|output| output.stdout);
+    let commit = bench["commit"].as_str().unwrap();
+    match head {
+        Some(head) => assert!(head.starts_with(commit.as_bytes()), "{commit}"),
+        None => assert_eq!(commit, "unknown"),
     }
 }

@@ -62,6 +62,31 @@ fn topics_are_shown_decoded() {
     assert!(order_nos(&taps.tap(&["awards", "--partition", other, "--from", "start"])).is_empty());
     topics_of_the_outcome(&taps);
     times(&taps);
+    fields(&taps);
+}
+
+/// A field that no record has is told, with those that there are.
+fn fields(taps: &Taps) {
+    let cases: [(&[&str], Option<&str>); 4] = [
+        (&["awards", "--where", "order=1"], Some("no record had a field `order`; the fields were: ")),
+        (&["awards", "--where", "act_id=nobody"], None),
+        (&["awards", "--where", "offset=0"], None),
+        (&["dlq.intake", "--where", "order=1"], None),
+    ];
+    for (arguments, hint) in cases {
+        let all = [&["tap", "--from", "start", "--server", taps.server.api.base()], arguments].concat();
+        let ended = run(&taps.files, &all).with_code(0);
+        match hint {
+            Some(hint) => {
+                assert!(
+                    ended.stderr.contains(hint) && ended.stderr.contains("order_no, "),
+                    "{}",
+                    ended.stderr
+                );
+            }
+            None => assert!(!ended.stderr.contains("no record had"), "{arguments:?}: {}", ended.stderr),
+        }
+    }
 }
 
 fn topics_of_the_outcome(taps: &Taps) {
@@ -80,7 +105,8 @@ fn topics_of_the_outcome(taps: &Taps) {
     for unknown in ["no-such-topic", "orders", "orders.none"] {
         let all = ["tap", unknown, "--from", "start", "--server", taps.server.api.base()];
         let ended = run(&taps.files, &all).with_code(1);
-        assert!(ended.stderr.contains("unknown_topic"), "{unknown}: {}", ended.stderr);
+        let says = ended.stderr.contains("unknown_topic") && ended.stderr.contains(&format!("`{unknown}`"));
+        assert!(says, "{unknown}: {}", ended.stderr);
     }
 }
 
@@ -95,6 +121,27 @@ fn times(taps: &Taps) {
         let ended = run(&taps.files, &all).with_code(1);
         assert!(ended.stderr.contains("bad_parameter"), "{wrong}: {}", ended.stderr);
     }
+}
+
+/// As in `hongbao tap awards | head -1`.
+#[test]
+fn a_tap_ends_when_nobody_reads_it_any_more() {
+    let files = Files::new();
+    let server = Server::start(&files);
+    let mut tap = std::process::Command::new(env!("CARGO_BIN_EXE_hongbao"))
+        .args(["tap", "orders.cash", "--server", server.api.base()])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    drop(tap.stdout.take());
+    let mut stage = 0;
+    let status = until("the tap ends", || {
+        server.api.decide(&award(&format!("u1_rain_1_cash_{stage}")));
+        stage += 1;
+        tap.try_wait().unwrap()
+    });
+    assert_eq!(status.code(), Some(0));
 }
 
 #[test]

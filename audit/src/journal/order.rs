@@ -53,7 +53,7 @@ pub struct Order {
     pub reconciled: bool,
     /// How it ended: by [`CreditStage::Credited`], `Refused` or `Reported`.
     pub ended: Option<CreditStage>,
-    /// How often it was about to be sent.
+    /// How often it was about to be sent, and was not withdrawn.
     pub intents: u32,
     /// An attempt is running, as far as the journal tells.
     pub in_flight: bool,
@@ -169,11 +169,15 @@ impl Order {
                 self.intents += 1;
                 return Ok(());
             }
-            CreditStage::Deferred if !self.in_flight => {
+            CreditStage::Deferred | CreditStage::Withdrawn if !self.in_flight => {
                 let what = "an attempt was put off that was not running";
                 return Err(Fault { invariant: Invariant::I12, what, is_void: true });
             }
             CreditStage::Deferred => self.in_flight = false,
+            CreditStage::Withdrawn => {
+                self.in_flight = false;
+                self.intents -= 1;
+            }
             CreditStage::Unknown => {
                 if !is_open {
                     self.first_intent_at_ms = at_ms;
@@ -204,7 +208,7 @@ fn fault_after_end(ended: CreditStage, stage: CreditStage) -> Fault {
 
 #[cfg(test)]
 mod tests {
-    use CreditStage::{Credited, Deferred, Refused, Reported, Started, Unknown};
+    use CreditStage::{Credited, Deferred, Refused, Reported, Started, Unknown, Withdrawn};
 
     use super::*;
 
@@ -236,12 +240,14 @@ mod tests {
 
     #[test]
     fn facts_move_an_order() {
-        let cases: [(&[CreditStage], OrderState, Option<Invariant>); 16] = [
+        let cases: [(&[CreditStage], OrderState, Option<Invariant>); 18] = [
             (&[], OrderState::Accepted, None),
             (&[Started], OrderState::Crediting, None),
             (&[Started, Credited], OrderState::Credited, None),
             (&[Started, Deferred], OrderState::Accepted, None),
             (&[Started, Deferred, Started, Refused], OrderState::Refused, None),
+            (&[Started, Withdrawn], OrderState::Accepted, None),
+            (&[Withdrawn], OrderState::Accepted, Some(Invariant::I12)),
             (&[Started, Started], OrderState::Crediting, None),
             (&[Started, Started, Deferred], OrderState::Unknown, None),
             (&[Started, Unknown, Started], OrderState::Unknown, None),

@@ -1,22 +1,30 @@
 //! Commits in the background: a fold sets its changes aside and goes on while threads build the
 //! rows and write them, each commit only after the log made the outputs before it durable (I6).
+//!
+//! A commit that finds no room in its store is passing, as an append is that finds none in the log:
+//! its rows are kept and tried again until there is room. Any other failure ends the job.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use crate::clock::{Clock, SystemClock};
 use crate::log::{Log, LogError, Position};
 use crate::mutant;
 use crate::panics;
 use crate::partition::Partition;
 use crate::processor::FrozenRows;
 use crate::store::{Applied, Rows, Store, StoreError};
+use crate::thread::{Builder, JoinHandle};
 
 /// Longest time that a thread waits without looking; everything it waits for also wakes it.
 const WAIT_MAX: Duration = Duration::from_millis(100);
+
+/// How long a job that found no room is left alone. Nothing tells when there is room again.
+const FULL_PAUSE: Duration = Duration::from_millis(500);
 
 /// Threads that commit for all tasks of a process.
 pub struct Committer {
@@ -32,8 +40,9 @@ struct Shared {
 
 #[derive(Default)]
 struct Queue {
-    waiting: VecDeque<(CommitJob, Arc<Outcome>)>,
-    /// Places taken: by waiting jobs, and by reservations that have not become jobs yet.
+    waiting: VecDeque<Waiting>,
+    /// Places taken: by waiting jobs, and by reservations that have not become jobs yet. Jobs that
+    /// are tried again may be above the bound, by one for each thread.
     taken: usize,
     closed: bool,
 }
@@ -82,7 +91,38 @@ pub struct CommitHandle {
     applied: Applied,
 }
 
-type Outcome = Mutex<Option<Result<(), CommitError>>>;
+#[derive(Default)]
+struct Outcome {
+    /// Once the job is over.
+    result: Mutex<Option<Result<(), CommitError>>>,
+    /// Whether the last try found no room.
+    is_full: AtomicBool,
+}
+
+/// A job in the queue.
+struct Waiting {
+    partition: Partition,
+    after: Position,
+    store: Arc<dyn Store>,
+    rows: JobRows,
+    applied: Applied,
+    outcome: Arc<Outcome>,
+    /// After a try that found no room: not before this time.
+    not_before: Option<Duration>,
+}
+
+/// What a job writes. It is built once, and tried again with the same rows.
+enum JobRows {
+    Unbuilt(FrozenRows, Rows),
+    Built(Vec<Rows>),
+}
+
+/// What a try came to.
+enum Tried {
+    Over(Result<(), CommitError>),
+    /// No room; the job and its rows, to be tried again.
+    Full(Box<Waiting>),
+}
 
 impl Committer {
     /// Starts `threads` threads. At most `queue_max` jobs wait for them (I29).
@@ -93,7 +133,7 @@ impl Committer {
         let mut committer = Self::manual(log, queue_max);
         for index in 0..threads {
             let shared = committer.shared.clone();
-            let builder = std::thread::Builder::new().name(format!("commit-{index}"));
+            let builder = Builder::new().name(format!("commit-{index}"));
             committer.threads.push(builder.spawn(move || shared.work())?);
         }
         Ok(committer)
@@ -118,13 +158,17 @@ impl Committer {
         Some(Reservation { shared: &self.shared })
     }
 
-    /// Does the jobs whose outputs are durable, on the calling thread, and returns how many.
+    /// Does the jobs whose outputs are durable, on the calling thread, and returns how many are over.
+    /// Those that find no room are tried once and stay.
     pub fn run_ready(&self) -> usize {
-        let mut count = 0;
-        while let Some((job, outcome)) = self.shared.take_ready() {
-            self.shared.run(job, &outcome);
-            count += 1;
+        let (mut count, mut full) = (0, Vec::new());
+        while let Some(waiting) = self.shared.take_ready(None) {
+            match self.shared.run(waiting) {
+                None => count += 1,
+                Some(waiting) => full.push(waiting),
+            }
         }
+        full.into_iter().for_each(|waiting| self.shared.put_back(waiting, None));
         count
     }
 }
@@ -138,8 +182,8 @@ impl Drop for Committer {
             // Panics of jobs are caught, so there is nothing to learn from the join.
             drop(thread.join());
         }
-        for (_, outcome) in self.shared.queue.lock().waiting.drain(..) {
-            *outcome.lock() = Some(Err(CommitError::Stopped));
+        for waiting in self.shared.queue.lock().waiting.drain(..) {
+            *waiting.outcome.result.lock() = Some(Err(CommitError::Stopped));
         }
     }
 }
@@ -150,7 +194,10 @@ impl Reservation<'_> {
         let handle = CommitHandle { outcome: Arc::default(), applied: job.applied };
         {
             let mut queue = self.shared.queue.lock();
-            queue.waiting.push_back((job, handle.outcome.clone()));
+            let CommitJob { partition, after, store, fold_rows, task_rows, applied } = job;
+            let (rows, outcome) = (JobRows::Unbuilt(fold_rows, task_rows), Arc::clone(&handle.outcome));
+            let waiting = Waiting { partition, after, store, rows, applied, outcome, not_before: None };
+            queue.waiting.push_back(waiting);
             // The place now belongs to the job; dropping the reservation gives one back.
             queue.taken += 1;
         }
@@ -172,54 +219,116 @@ impl CommitHandle {
     /// [`CommitError`], as the result of the job.
     #[must_use]
     pub fn poll(&self) -> Option<Result<Applied, CommitError>> {
-        let outcome = self.outcome.lock().clone()?;
+        let outcome = self.outcome.result.lock().clone()?;
         Some(outcome.map(|()| self.applied))
+    }
+
+    /// Whether the job found no room when it was tried last. It is tried again without being asked.
+    #[must_use]
+    pub fn waits_for_space(&self) -> bool {
+        self.outcome.is_full.load(Ordering::Acquire)
     }
 }
 
 impl Shared {
+    /// A thread: it lives in real time, so its pauses do too.
     fn work(&self) {
+        let clock = SystemClock::new();
         loop {
             let seen = self.log.progress().version();
             if self.queue.lock().closed {
                 return;
             }
-            match self.take_ready() {
-                Some((job, outcome)) => self.run(job, &outcome),
-                None => self.log.progress().wait(seen, WAIT_MAX),
+            let Some(waiting) = self.take_ready(Some(clock.monotonic())) else {
+                self.log.progress().wait(seen, WAIT_MAX);
+                continue;
+            };
+            if let Some(full) = self.run(waiting) {
+                self.put_back(full, Some(clock.monotonic() + FULL_PAUSE));
             }
         }
     }
 
-    /// The first job that need not wait, also because its outputs never become durable.
-    fn take_ready(&self) -> Option<(CommitJob, Arc<Outcome>)> {
+    /// The first job that need not wait, also because its outputs never become durable. Without a
+    /// time pauses count for nothing.
+    fn take_ready(&self, now: Option<Duration>) -> Option<Waiting> {
         let mut queue = self.queue.lock();
-        let index = queue.waiting.iter().position(|(job, _)| {
-            self.log.durable(job.partition).map_or(true, |durable| durable >= job.after || mutant!(M01))
+        let index = queue.waiting.iter().position(|waiting| {
+            let pause = now.zip(waiting.not_before);
+            let is_paused = pause.is_some_and(|(now, not_before)| now < not_before);
+            let is_durable = || {
+                self.log
+                    .durable(waiting.partition)
+                    .map_or(true, |durable| durable >= waiting.after || mutant!(M01))
+            };
+            !is_paused && is_durable()
         })?;
-        let job = queue.waiting.remove(index)?;
+        let waiting = queue.waiting.remove(index)?;
         queue.taken -= 1;
-        Some(job)
+        Some(waiting)
     }
 
-    fn run(&self, job: CommitJob, outcome: &Outcome) {
-        let result =
-            panics::catch(|| self.commit(job)).unwrap_or_else(|text| Err(CommitError::Panicked(text)));
-        let result = if mutant!(M04) { Ok(()) } else { result };
-        *outcome.lock() = Some(result);
+    /// Keeps a job that found no room.
+    fn put_back(&self, mut waiting: Waiting, not_before: Option<Duration>) {
+        waiting.not_before = not_before;
+        let mut queue = self.queue.lock();
+        queue.waiting.push_back(waiting);
+        queue.taken += 1;
+    }
+
+    /// Tries a job; gives it back if there was no room.
+    fn run(&self, waiting: Waiting) -> Option<Waiting> {
+        let outcome = Arc::clone(&waiting.outcome);
+        let tried = panics::catch(|| self.try_commit(waiting))
+            .unwrap_or_else(|text| Tried::Over(Err(CommitError::Panicked(text))));
+        let full = match tried {
+            Tried::Over(result) => {
+                let result = if mutant!(M04) { Ok(()) } else { result };
+                outcome.is_full.store(false, Ordering::Release);
+                *outcome.result.lock() = Some(result);
+                None
+            }
+            Tried::Full(waiting) => {
+                outcome.is_full.store(true, Ordering::Release);
+                Some(*waiting)
+            }
+        };
         self.log.progress().bump();
+        full
     }
 
-    fn commit(&self, job: CommitJob) -> Result<(), CommitError> {
-        if self.log.durable(job.partition)? < job.after && !mutant!(M01) {
+    fn try_commit(&self, mut waiting: Waiting) -> Tried {
+        let runs = match self.build(&mut waiting) {
+            Ok(runs) => runs,
+            Err(error) => return Tried::Over(Err(error)),
+        };
+        crate::kill_point!("commit.rows.built");
+        let applied = if mutant!(M02) { waiting.store.applied() } else { Ok(waiting.applied) };
+        let result = applied.and_then(|applied| waiting.store.commit(&runs, applied));
+        crate::kill_point!("commit.done");
+        match result {
+            Err(StoreError::Full(_)) => {
+                waiting.rows = JobRows::Built(runs);
+                Tried::Full(Box::new(waiting))
+            }
+            result => Tried::Over(result.map_err(CommitError::from)),
+        }
+    }
+
+    fn build(&self, waiting: &mut Waiting) -> Result<Vec<Rows>, CommitError> {
+        if self.log.durable(waiting.partition)? < waiting.after && !mutant!(M01) {
             return Err(LogError::Failed("outputs are not durable any more".to_owned()).into());
         }
-        let mut runs = if mutant!(M03) { Vec::new() } else { (job.fold_rows)()? };
-        runs.push(job.task_rows);
-        runs.retain(|rows| !rows.is_empty());
-        let applied = if mutant!(M02) { job.store.applied()? } else { job.applied };
-        job.store.commit(&runs, applied)?;
-        Ok(())
+        crate::kill_point!("commit.begun");
+        match std::mem::replace(&mut waiting.rows, JobRows::Built(Vec::new())) {
+            JobRows::Built(runs) => Ok(runs),
+            JobRows::Unbuilt(fold_rows, task_rows) => {
+                let mut runs = if mutant!(M03) { Vec::new() } else { fold_rows()? };
+                runs.push(task_rows);
+                runs.retain(|rows| !rows.is_empty());
+                Ok(runs)
+            }
+        }
     }
 }
 

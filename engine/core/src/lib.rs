@@ -3,6 +3,7 @@
 
 pub mod clock;
 pub mod commit;
+pub mod crash;
 pub mod inputs;
 pub mod log;
 pub mod memory;
@@ -20,6 +21,13 @@ pub mod store;
 pub mod task;
 pub mod worker;
 
+/// Threads, for whoever starts them beside the engine: those of the system. `tests/interleavings`
+/// builds with threads that its scheduler steps, and with a `parking_lot` of the same kind.
+#[cfg(not(interleavings))]
+pub use std::thread;
+
+#[cfg(interleavings)]
+pub use parking_lot::thread;
 /// Whether a planted bug is active: `mutant!(M07)`. The constant `false` without the feature
 /// `mutants`, which only the simulator's test of itself turns on.
 #[cfg(feature = "mutants")]

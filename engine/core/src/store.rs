@@ -156,7 +156,9 @@ pub trait Store: Send + Sync {
     /// merging; call it from a background thread.
     ///
     /// # Errors
-    /// [`StoreError`]; then nothing was committed, or the store must be opened again.
+    /// [`StoreError::Full`] when there is no room: nothing was committed, the store goes on, and the
+    /// same commit may be tried again. After any other [`StoreError`] nothing was committed, or the
+    /// store must be opened again.
     fn commit(&self, runs: &[Rows], applied: Applied) -> Result<(), StoreError>;
 }
 
@@ -172,6 +174,9 @@ pub enum StoreError {
     /// Bytes on disk are damaged (I26).
     #[error("the store is damaged: {0}")]
     Corrupt(String),
+    /// No room for a commit; nothing of it is in the store. Try again when there is.
+    #[error("no space left for the store: {0}")]
+    Full(String),
     /// The device or the library failed.
     #[error("the store failed: {0}")]
     Failed(String),

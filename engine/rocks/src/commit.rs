@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use hongbao_engine::store::{Applied, Rows, StoreError};
 use rocksdb::{Options, SstFileWriter};
 
-use crate::error::failed;
+use crate::error::not_written;
 
 /// Row of [`Applied`].
 pub(crate) const APPLIED: &[u8] = b"~applied";
@@ -84,11 +84,14 @@ pub(crate) fn write_file<'a>(
             }
             put(row)?;
         }
+        hongbao_engine::kill_point!("store.staged.rows");
         extra.map_or(Ok(()), put)?;
+        hongbao_engine::kill_point!("store.staged.positions");
         // Finishing syncs the file.
         writer.finish()
     };
-    write().map_err(|error| failed(&error))?;
+    write().map_err(|error| not_written(&error))?;
+    hongbao_engine::kill_point!("store.staged.synced");
     keep_cached(path);
     Ok(())
 }

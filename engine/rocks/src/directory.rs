@@ -74,9 +74,11 @@ impl Directory {
             let mut file = File::create(&half_written)?;
             file.write_all(identity.as_bytes())?;
             file.sync_all()?;
+            hongbao_engine::kill_point!("store.identity.drafted");
             fs::rename(&half_written, self.root.join(IDENTITY))
         };
         write().map_err(|error| io_failed("cannot write the identity", &error))?;
+        hongbao_engine::kill_point!("store.identity.renamed");
         sync_directory(&self.root)
     }
 
@@ -102,6 +104,13 @@ impl Directory {
     /// Where files of commits are written: on the database's file system, since they are moved.
     pub(crate) fn staging(&self) -> PathBuf {
         self.root.join(STAGING)
+    }
+
+    /// Room on the file system, in bytes.
+    pub(crate) fn free_bytes(&self) -> Result<u64, StoreError> {
+        let found = rustix::fs::statvfs(&self.root);
+        let found = found.map_err(|error| io_failed("cannot ask for free space", &error.into()))?;
+        Ok(found.f_bavail.saturating_mul(found.f_frsize))
     }
 
     /// Removes what a commit left behind that was cut off.

@@ -26,8 +26,9 @@ const LEVEL0_POLL: Duration = Duration::from_millis(5);
 ///
 /// A commit is durable and atomic: its files, with the applied offset in one of them, are synced and
 /// then ingested by one record of the database's manifest. Checksums of blocks are verified on every read;
-/// damage is [`StoreError::Corrupt`]. After a failed commit the store refuses further ones until it is
-/// opened again, since nobody knows then what reached the device.
+/// damage is [`StoreError::Corrupt`]. A commit whose files find no room is [`StoreError::Full`] and left
+/// no trace. After any other failed commit the store refuses further ones until it is opened again,
+/// since nobody knows then what reached the device.
 pub struct RocksStore {
     pub(crate) db: DB,
     directory: Directory,
@@ -41,6 +42,8 @@ struct CommitState {
     number: u64,
     read_only: bool,
     failed: bool,
+    /// Background errors that came of a lack of space.
+    excused_errors: u64,
 }
 
 impl RocksStore {
@@ -63,9 +66,11 @@ impl RocksStore {
         let families = [(DEFAULT_COLUMN_FAMILY_NAME, options.clone())];
         let opened = DB::open_cf_with_opts(&options, directory.database(), families);
         let db = opened.map_err(|error| refused(&directory, &error))?;
+        hongbao_engine::kill_point!("store.opened");
         let store = Self::over(db, directory, environment);
         // Only now: the database's lock says that nobody is writing there.
         store.directory.clear_staging()?;
+        hongbao_engine::kill_point!("store.staging.cleared");
         match found {
             Found::Unfinished => store.finish_making(identity)?,
             Found::Finished => store.check_owner(identity)?,
@@ -112,6 +117,7 @@ impl RocksStore {
         let row = (IDENTITY, Some(identity.as_bytes()));
         write_file(&path, &self.commit_files, std::iter::once(row), None)?;
         self.ingest(vec![path])?;
+        hongbao_engine::kill_point!("store.making.named");
         self.directory.finish(identity)
     }
 
@@ -127,7 +133,10 @@ impl RocksStore {
         options.set_move_files(true);
         // Nothing is ever in the memtable.
         options.set_allow_blocking_flush(false);
-        self.db.ingest_external_file_opts(&options, paths).map_err(|error| failed(&error))
+        hongbao_engine::kill_point!("store.ingest.before");
+        self.db.ingest_external_file_opts(&options, paths).map_err(|error| failed(&error))?;
+        hongbao_engine::kill_point!("store.ingest.after");
+        Ok(())
     }
 
     fn family(&self) -> Result<&ColumnFamily, StoreError> {
@@ -160,16 +169,45 @@ impl RocksStore {
         number.ok_or_else(|| StoreError::Failed("a property of the database is missing".into()))
     }
 
-    /// Waits until merging has caught up. It cannot after an error in the background.
-    fn wait_for_merging(&self) -> Result<(), StoreError> {
+    /// Waits until merging has caught up. It cannot after an error in the background, unless that
+    /// came of a lack of space: merging goes on by itself when there is room again.
+    fn wait_for_merging(&self, excused_errors: &mut u64) -> Result<(), StoreError> {
         while self.level0_files()? > LEVEL0_FILES_MAX {
-            if self.number(properties::BACKGROUND_ERRORS)? > 0 {
-                return Err(StoreError::Failed("merging failed in the background".into()));
+            let errors = self.number(properties::BACKGROUND_ERRORS)?;
+            match after_errors(errors, *excused_errors, self.directory.free_bytes()?, self.disk_bytes()?) {
+                Merging::GoesOn => {}
+                Merging::LacksSpace => {
+                    *excused_errors = errors;
+                    return Err(StoreError::Full("merging has no room and level 0 is long".into()));
+                }
+                Merging::HasFailed => {
+                    return Err(StoreError::Failed("merging failed in the background".into()));
+                }
             }
             // Merging has no bell to ring.
             std::thread::park_timeout(LEVEL0_POLL);
         }
         Ok(())
+    }
+}
+
+/// What a number of background errors means for merging.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Merging {
+    GoesOn,
+    LacksSpace,
+    HasFailed,
+}
+
+/// RocksDB counts its background errors and does not tell them apart. A merge writes at most the whole
+/// store again: with less room than that, errors are put down to a lack of it.
+pub(crate) fn after_errors(errors: u64, excused: u64, free_bytes: u64, store_bytes: u64) -> Merging {
+    if errors > 0 && free_bytes < store_bytes {
+        Merging::LacksSpace
+    } else if errors > excused {
+        Merging::HasFailed
+    } else {
+        Merging::GoesOn
     }
 }
 
@@ -226,9 +264,14 @@ impl Store for RocksStore {
         if runs.iter().any(holds_reserved) {
             return Err(StoreError::Failed("a commit writes rows of the store itself".into()));
         }
-        self.wait_for_merging()?;
+        self.wait_for_merging(&mut state.excused_errors)?;
         state.number += 1;
         let written = write_files(&self.directory.staging(), state.number, &self.commit_files, runs, applied);
+        if let Err(StoreError::Full(_)) = &written {
+            // What could be written takes room that others need.
+            state.failed = self.directory.clear_staging().is_err();
+            return written.map(drop);
+        }
         let committed = written.and_then(|paths| self.ingest(paths));
         state.failed = committed.is_err();
         committed

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use hongbao_engine::store::{Applied, Rows, Store};
+use hongbao_engine::store::{Applied, Rows, Store, StoreError};
 
 use crate::commit::OWN_FILE_BYTES;
-use crate::store::LEVEL0_FILES_MAX;
+use crate::store::{LEVEL0_FILES_MAX, Merging, after_errors};
 use crate::{RocksEnv, RocksStore};
 
 /// A run of `count` rows of `kind`, `step` apart, from `first`.
@@ -131,4 +131,49 @@ fn large_filters_stay_in_the_cache() {
     // 12 bits a row.
     let held = environment.cache_used_bytes();
     assert!(held > 1_000_000, "only {held} bytes: the filter was dropped at once");
+}
+
+/// The files are written to a device that is always full, and the database never hears of them.
+#[test]
+fn a_commit_without_room_leaves_no_trace_and_can_be_tried_again() {
+    let root = tempfile::tempdir().unwrap();
+    let environment = RocksEnv::new(8 << 20).unwrap();
+    let store = RocksStore::open(root.path(), &environment, "intake/0").unwrap();
+    commit(&store, &[run("on", 0, 1, 10)], 1);
+    let staging = root.path().join("staging");
+    let large = run("on", 10, 1, 80_000);
+    assert!(large.byte_len() >= OWN_FILE_BYTES);
+    // The second commit has its small file there, the third its large one.
+    for (number, file) in [(2, "2-applied.sst"), (3, "3-0.sst")] {
+        std::os::unix::fs::symlink("/dev/full", staging.join(file)).unwrap();
+        let runs = [large.clone(), run("wa", 0, 3, 20)];
+        let error = store.commit(&runs, Applied { offset: 2, last_record_crc: 0 }).unwrap_err();
+        assert!(matches!(error, StoreError::Full(_)), "{number}: {error}");
+        assert_eq!(store.applied().unwrap().offset, 1);
+        assert_eq!(store.get(b"on000000000010").unwrap(), None);
+        assert_eq!(std::fs::read_dir(&staging).unwrap().count(), 0, "{file} stays");
+    }
+    commit(&store, &[large, run("wa", 0, 3, 20)], 2);
+    drop(store);
+    let store = RocksStore::open(root.path(), &environment, "intake/0").unwrap();
+    assert_eq!(store.applied().unwrap().offset, 2);
+    assert_eq!(store.get(b"on000000000010").unwrap(), Some(vec![7; 16]));
+}
+
+#[test]
+fn errors_of_merging_are_put_down_to_a_lack_of_space_where_there_is_one() {
+    // (errors, excused, free, store, meaning)
+    let cases = [
+        (0, 0, 0, 100, Merging::GoesOn),
+        (1, 0, 100, 100, Merging::HasFailed),
+        (1, 0, 99, 100, Merging::LacksSpace),
+        (1, 1, 99, 100, Merging::LacksSpace),
+        // There is room again: merging goes on by itself.
+        (1, 1, 100, 100, Merging::GoesOn),
+        (2, 1, 100, 100, Merging::HasFailed),
+    ];
+    for (errors, excused, free, store, meaning) in cases {
+        let case = (errors, excused, free, store);
+        assert_eq!(after_errors(errors, excused, free, store), meaning, "{case:?}");
+    }
 }

@@ -69,8 +69,10 @@ impl PartitionLog {
             appended_at_ms,
             first_offsets: &first_offsets,
         });
+        hongbao_engine::kill_point!("log.group.placed");
         let written = core.device.write(&writer.file, &mut draft.slices(), writer.end);
         written.map_err(|error| self.write_error(core, writer.generation, &error))?;
+        hongbao_engine::kill_point!("log.group.written");
         writer.end += len;
         writer.chain = chain;
         writer.closed = false;
@@ -134,6 +136,7 @@ impl PartitionLog {
         if !writer.allocated {
             let reserved = core.device.allocate(&writer.file, core.segment_bytes);
             reserved.map_err(|error| self.write_error(core, writer.generation, &error))?;
+            hongbao_engine::kill_point!("log.preallocated");
             writer.allocated = true;
         }
         Ok(())
@@ -144,6 +147,7 @@ impl PartitionLog {
         let generation = header.identity.generation;
         let path = segment_path(&self.dir, generation);
         let (base, chain, data_at) = (header.base, header.previous, header.len());
+        hongbao_engine::kill_point!("log.roll.begun");
         let spare = self.shared.lock().spares.pop();
         let file = match self.begin_segment(core, &path, spare.as_deref(), header) {
             Ok(file) => Arc::new(file),
@@ -160,6 +164,7 @@ impl PartitionLog {
         shared.segments.push_back(Segment { base, data_at, open: Some(Box::new(open)) });
         shared.dir_dirty = true;
         drop(shared);
+        hongbao_engine::kill_point!("log.rolled");
         *writer =
             Writer { generation, file, base, data_at, end: data_at, chain, allocated: true, closed: false };
         Ok(())
@@ -180,9 +185,12 @@ impl PartitionLog {
             }
             None => core.device.create(path)?,
         };
+        hongbao_engine::kill_point!("log.segment.created");
         core.device.allocate(&file, core.segment_bytes)?;
+        hongbao_engine::kill_point!("log.segment.allocated");
         let header = SegmentHeader { recycled: spare.is_some(), ..header };
         core.device.write(&file, &mut [IoSlice::new(&header.encode())], 0)?;
+        hongbao_engine::kill_point!("log.segment.headed");
         Ok(file)
     }
 
@@ -215,8 +223,11 @@ impl PartitionLog {
             appended_at_ms: core.clock.wall_ms(),
             first_offsets: &[],
         });
+        hongbao_engine::kill_point!("log.close.begun");
         core.device.write(&writer.file, &mut [IoSlice::new(&bytes)], writer.end)?;
+        hongbao_engine::kill_point!("log.close.written");
         core.device.sync(&writer.file)?;
+        hongbao_engine::kill_point!("log.close.synced");
         writer.end += CLOSING_BYTES;
         writer.chain = chain;
         writer.closed = true;

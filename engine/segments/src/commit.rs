@@ -120,16 +120,20 @@ struct Failed;
 /// Syncs partitions, makes their records readable, and tells of it once.
 fn sync(core: &Core, due: &[&PartitionLog]) -> Result<(), Failed> {
     let jobs: Vec<(&PartitionLog, Job)> = due.iter().map(|part| (*part, part.begin_sync())).collect();
+    hongbao_engine::kill_point!("log.sync.begun");
     for (partition, job) in &jobs {
         if let Err(error) = job.run(core, partition) {
             core.fail(format!("syncing partition {}: {error}", partition.number));
             return Err(Failed);
         }
     }
+    hongbao_engine::kill_point!("log.synced");
     for (partition, job) in &jobs {
         partition.end_sync(job.position);
     }
+    hongbao_engine::kill_point!("log.readable");
     core.progress.bump();
+    hongbao_engine::kill_point!("log.told");
     for (partition, _) in &jobs {
         if let Err(error) = partition.seal_segments(core) {
             core.fail(format!("sealing a segment of partition {}: {error}", partition.number));
@@ -152,6 +156,7 @@ impl Job {
         for file in &self.files {
             core.device.sync(file)?;
         }
+        hongbao_engine::kill_point!("log.segment.synced");
         if self.dir { core.device.sync_dir(&partition.dir) } else { Ok(()) }
     }
 }

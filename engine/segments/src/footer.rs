@@ -18,7 +18,7 @@ use crate::device::Device;
 use crate::frame::Identity;
 use crate::index::FrameIndex;
 use crate::segment::read_up_to;
-use crate::wire::{aligned, put, u16_at, u32_at, u64_at};
+use crate::wire::{NUMBER_MAX, aligned, put, u16_at, u32_at, u64_at};
 
 const MAGIC: [u8; 4] = *b"hbT1";
 const TRAILER_BYTES: usize = 64;
@@ -70,8 +70,12 @@ impl Seal {
         let trailer = trailer.encode();
         let slices = &mut [IoSlice::new(&self.index), IoSlice::new(&trailer)];
         device.write(file, slices, self.at)?;
+        hongbao_engine::kill_point!("log.footer.written");
         device.truncate(file, self.at + (self.index.len() + TRAILER_BYTES) as u64)?;
-        device.sync(file)
+        hongbao_engine::kill_point!("log.footer.cut");
+        device.sync(file)?;
+        hongbao_engine::kill_point!("log.footer.synced");
+        Ok(())
     }
 }
 
@@ -116,16 +120,22 @@ impl Trailer {
             index_len: u32_at(&bytes, 12),
             index_crc: u32_at(&bytes, 8),
         };
-        Ok((sound && found == *identity).then_some(trailer))
+        let known = trailer.base < NUMBER_MAX && trailer.end < NUMBER_MAX;
+        Ok((sound && known && found == *identity).then_some(trailer))
     }
 
     /// Reads the frame index. `None` when it is damaged: the frames can still be walked.
     pub(crate) fn read_index(&self, file: &File) -> io::Result<Option<FrameIndex>> {
+        // It lies between the frames and the trailer: what says otherwise is not even read.
+        let end = self.index_at.checked_add(aligned(u64::from(self.index_len)));
+        if end.and_then(|end| end.checked_add(TRAILER_BYTES as u64)) != Some(file.metadata()?.len()) {
+            return Ok(None);
+        }
         let bytes = read_up_to(file, self.index_at, self.index_len as usize)?;
         if bytes.len() != self.index_len as usize || crc32c::crc32c(&bytes) != self.index_crc {
             return Ok(None);
         }
-        Ok(FrameIndex::decode(&bytes))
+        Ok(FrameIndex::decode(&bytes).filter(|index| index.lies_before(self.index_at)))
     }
 }
 
@@ -156,6 +166,24 @@ mod tests {
         assert_eq!(file.as_file().metadata().unwrap().len(), 1_024 + footer_len(index.encoded_len()));
         let other = Identity { generation: 8, ..IDENTITY };
         assert_eq!(Trailer::read(file.as_file(), &other).unwrap(), None);
+    }
+
+    #[test]
+    fn an_index_that_lies_elsewhere_is_not_read() {
+        let (file, _) = sealed();
+        let good = Trailer::read(file.as_file(), &IDENTITY).unwrap().unwrap();
+        let bad = [
+            Trailer { index_len: u32::MAX, ..good },
+            Trailer { index_at: u64::MAX, ..good },
+            Trailer { index_at: good.index_at - 64, ..good },
+        ];
+        for trailer in bad {
+            assert_eq!(trailer.read_index(file.as_file()).unwrap(), None, "{trailer:?}");
+        }
+        let end = file.as_file().metadata().unwrap().len() - TRAILER_BYTES as u64;
+        let beyond = Trailer { end: NUMBER_MAX, ..good };
+        OsDevice.write(file.as_file(), &mut [IoSlice::new(&beyond.encode())], end).unwrap();
+        assert_eq!(Trailer::read(file.as_file(), &IDENTITY).unwrap(), None, "a position beyond all bounds");
     }
 
     #[test]

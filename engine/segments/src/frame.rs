@@ -14,7 +14,7 @@
 
 use hongbao_engine::records::Offset;
 
-use crate::wire::{aligned, i64_at, put, u16_at, u32_at, u64_at};
+use crate::wire::{NUMBER_MAX, aligned, i64_at, put, u16_at, u32_at, u64_at};
 
 /// Bytes of a frame before its payload.
 pub(crate) const FRAME_HEADER_BYTES: usize = 256;
@@ -154,7 +154,8 @@ impl FrameHeader {
             topic: Name::decode(&bytes[128..192], bytes[84]).ok_or(Flaw::Header)?,
             source: Name::decode(&bytes[192..256], bytes[85]).ok_or(Flaw::Header)?,
         };
-        Ok((header, crc))
+        let known = header.position < NUMBER_MAX && header.first_offset < NUMBER_MAX;
+        if known && header.frames_after < u32::MAX { Ok((header, crc)) } else { Err(Flaw::Header) }
     }
 
     /// Bytes of header and record ends.
@@ -181,6 +182,18 @@ impl FrameHeader {
 /// Whether a frame may begin here; for scans.
 pub(crate) fn begins(bytes: &[u8]) -> bool {
     bytes.starts_with(&MAGIC)
+}
+
+/// Whether record ends, as they lie in the file, cut `bytes_len` bytes into records.
+pub(crate) fn ends_fit(ends: &[u8], bytes_len: usize) -> bool {
+    let mut before = 0;
+    let ascending = ends.chunks_exact(4).all(|end| {
+        let end = u32_at(end, 0);
+        let fits = end >= before;
+        before = end;
+        fits
+    });
+    ascending && before as usize == bytes_len
 }
 
 /// The checksum of a payload: the record ends as they lie in the file, then the records.
@@ -235,6 +248,38 @@ pub(crate) mod tests {
         }
         for len in 0..FRAME_HEADER_BYTES {
             assert_eq!(FrameHeader::decode(&bytes[..len], &IDENTITY), Err(Flaw::NoFrame), "{len} bytes");
+        }
+    }
+
+    #[test]
+    fn a_header_with_numbers_beyond_all_bounds_is_damaged() {
+        let bad = [
+            FrameHeader { position: NUMBER_MAX, ..header() },
+            FrameHeader { first_offset: u64::MAX, ..header() },
+            FrameHeader { frames_after: u32::MAX, ..header() },
+        ];
+        for header in bad {
+            let mut bytes = [0; FRAME_HEADER_BYTES];
+            header.encode(&mut bytes);
+            assert_eq!(FrameHeader::decode(&bytes, &IDENTITY), Err(Flaw::Header), "{header:?}");
+        }
+    }
+
+    #[test]
+    fn record_ends_cut_all_bytes_in_order() {
+        let cases: [(&[u32], usize, bool); 8] = [
+            (&[], 0, true),
+            (&[], 1, false),
+            (&[3], 3, true),
+            (&[0, 0, 3, 3], 3, true),
+            (&[3], 4, false),
+            (&[4], 3, false),
+            (&[3, 2, 3], 3, false),
+            (&[u32::MAX, 3], 3, false),
+        ];
+        for (ends, bytes_len, expected) in cases {
+            let encoded: Vec<u8> = ends.iter().flat_map(|end| end.to_le_bytes()).collect();
+            assert_eq!(ends_fit(&encoded, bytes_len), expected, "{ends:?} of {bytes_len}");
         }
     }
 

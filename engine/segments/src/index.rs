@@ -6,7 +6,7 @@ use std::sync::Arc;
 use hongbao_engine::records::Offset;
 
 use crate::frame::{FRAME_HEADER_BYTES, FrameHeader};
-use crate::wire::{Take, put_name};
+use crate::wire::{NUMBER_MAX, Take, put_name};
 
 /// Encoded size of an [`Entry`], which is also its size in memory.
 pub(crate) const ENTRY_BYTES: usize = 32;
@@ -58,7 +58,7 @@ impl Entry {
 
     fn decode(take: &mut Take<'_>) -> Option<Self> {
         Some(Self {
-            first_offset: take.u64()?,
+            first_offset: take.u64().filter(|offset| *offset < NUMBER_MAX)?,
             at: take.u64()?,
             appended_at_ms: take.u64()?.cast_signed(),
             record_count: take.u32()?,
@@ -115,6 +115,15 @@ impl FrameIndex {
             }
         }
         out
+    }
+
+    /// Whether all frames lie before `end` in the file, and are as long as what they say they hold.
+    pub(crate) fn lies_before(&self, end: u64) -> bool {
+        let fits = |entry: &Entry| {
+            let frame_end = entry.at.checked_add(u64::from(entry.len));
+            entry.head_len() <= entry.len as usize && frame_end.is_some_and(|frame_end| frame_end <= end)
+        };
+        self.topics.values().flatten().all(fits)
     }
 
     /// `None` when the bytes are not an index as a whole.
@@ -178,6 +187,26 @@ mod tests {
             assert_eq!(FrameIndex::decode(&[bytes, vec![0]].concat()), None);
         }
         assert_eq!(FrameIndex::decode(&[0xff; 40]), None, "counts beyond what is there");
+    }
+
+    #[test]
+    fn frames_beyond_the_end_or_shorter_than_their_head_are_seen() {
+        let good = Entry { first_offset: 0, at: 64, appended_at_ms: 0, record_count: 2, len: 300 };
+        let cases = [
+            (good, 364, true),
+            (good, 363, false),
+            (Entry { at: u64::MAX, ..good }, 364, false),
+            (Entry { record_count: u32::MAX, ..good }, 364, false),
+            (Entry { len: u32::MAX, ..good }, 364, false),
+        ];
+        for (entry, end, expected) in cases {
+            let mut index = FrameIndex::default();
+            index.push("journal", entry);
+            assert_eq!(index.lies_before(end), expected, "{entry:?} before {end}");
+        }
+        let mut index = FrameIndex::default();
+        index.push("journal", Entry { first_offset: NUMBER_MAX, ..good });
+        assert_eq!(FrameIndex::decode(&index.encode()), None, "offsets beyond all bounds");
     }
 
     #[test]

@@ -5,13 +5,14 @@ use std::io::{self, IoSlice};
 use std::num::NonZero;
 use std::path::Path;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread::available_parallelism;
 
 use hongbao_engine::clock::{Clock, SystemClock};
 use hongbao_engine::log::{Appended, Log, LogError, Position, check_group};
 use hongbao_engine::partition::Partition;
 use hongbao_engine::progress::Progress;
 use hongbao_engine::records::{Frame, Offset, ReadBatch};
+use hongbao_engine::thread::{self, JoinHandle};
 
 use crate::commit::Commit;
 use crate::core::Core;
@@ -106,6 +107,13 @@ impl SegmentLog {
         Ok((Self { inner: Arc::new(inner), sync_thread: None, _lock: lock }, recovery))
     }
 
+    /// The random number that the log was made with: what was folded from it can be told from what
+    /// was folded from any other log.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.inner.core.log_id
+    }
+
     fn partition(&self, partition: Partition) -> Result<&PartitionLog, LogError> {
         let known = self.inner.partitions.get(usize::from(partition.0));
         known.ok_or_else(|| LogError::Invalid(format!("there is no partition {partition}")))
@@ -132,7 +140,7 @@ impl Inner {
         commit: Commit,
         writable: bool,
     ) -> Result<(Self, Recovery), OpenError> {
-        let threads = thread::available_parallelism().map_or(1, NonZero::get).min(usize::from(count));
+        let threads = available_parallelism().map_or(1, NonZero::get).min(usize::from(count));
         let place = |number| {
             let number = Partition(number);
             Place { core: &core, dir: partition_dir(dir, number.0), number, writable }.open()
@@ -189,6 +197,7 @@ fn create(dir: &Path, meta: Meta, device: &dyn Device) -> Result<Meta, OpenError
             device.sync_dir(&partition_dir)
         };
         create().map_err(OpenError::io(&path))?;
+        hongbao_engine::kill_point!("log.partition.made");
     }
     device.sync_dir(dir).map_err(OpenError::io(dir))?;
     let meta = Meta { ready: true, ..meta };

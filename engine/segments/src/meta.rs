@@ -151,7 +151,9 @@ impl Meta {
             let file = device.create(&temporary)?;
             device.write(&file, &mut [IoSlice::new(self.encode().as_bytes())], 0)?;
             device.sync(&file)?;
+            hongbao_engine::kill_point!("log.meta.drafted");
             fs::rename(&temporary, &path)?;
+            hongbao_engine::kill_point!("log.meta.renamed");
             device.sync_dir(dir)
         };
         write().map_err(OpenError::io(&path))

@@ -9,7 +9,7 @@ use hongbao_engine::records::{Offset, OwnedFrame, ReadBatch};
 use rustix::io::{Errno, preadv};
 
 use crate::core::Core;
-use crate::frame::{FRAME_HEADER_BYTES, FrameHeader, Identity, payload_crc};
+use crate::frame::{FRAME_HEADER_BYTES, FrameHeader, Identity, ends_fit, payload_crc};
 use crate::index::{Entry, FrameIndex};
 use crate::partition::{PartitionLog, Shared};
 use crate::sealed::{LoadError, SealedSegment};
@@ -185,14 +185,14 @@ fn read_frame(
         Ok((header, _)) => header,
         Err(flaw) => return Err(format!("no sound frame ({flaw:?})")),
     };
-    let expected = header.position == source.base + (entry.at - source.data_at)
+    let expected = entry.at.checked_sub(source.data_at).map(|at| source.base + at) == Some(header.position)
         && header.topic.as_str() == topic
         && Entry::new(&header, entry.at) == *entry;
     if !expected {
         return Err("another frame than the index names".to_owned());
     }
     let ends = &head[FRAME_HEADER_BYTES..];
-    if payload_crc(ends, &frame.bytes) != header.payload_crc {
+    if payload_crc(ends, &frame.bytes) != header.payload_crc || !ends_fit(ends, frame.bytes.len()) {
         return Err("a damaged payload".to_owned());
     }
     frame.source.push_str(header.source.as_str());

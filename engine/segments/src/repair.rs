@@ -28,6 +28,7 @@ impl Place<'_> {
         let writer = if self.writable {
             self.cut_off(rebuild, rest, beyond)?;
             self.make_durable(rebuild)?;
+            hongbao_engine::kill_point!("log.repair.durable");
             self.write_footers(rebuild)?;
             self.keep_spares(rebuild, spares)?;
             rebuild.writer()
@@ -47,6 +48,7 @@ impl Place<'_> {
         for generation in beyond.iter().rev() {
             let path = segment_path(&self.dir, *generation);
             fs::remove_file(&path).map_err(OpenError::io(&path))?;
+            hongbao_engine::kill_point!("log.repair.removed");
         }
         let last = rebuild.shared.segments.back().and_then(|segment| segment.open.as_ref());
         if let (Some(tail), Some(open)) = (&rebuild.tail, last)
@@ -90,6 +92,7 @@ impl Place<'_> {
             self.core.device.write(&open.file, &mut [IoSlice::new(&bytes)], at)?;
             at += bytes.len() as u64;
         }
+        hongbao_engine::kill_point!("log.repair.rewritten");
         self.core.device.sync(&open.file)
     }
 
@@ -103,6 +106,7 @@ impl Place<'_> {
             let path = segment_path(&self.dir, generation);
             let seal = segment.seal(self.identity(generation), &open, end);
             seal.write(&open.file, &*self.core.device).map_err(OpenError::io(&path))?;
+            hongbao_engine::kill_point!("log.repair.sealed");
         }
         Ok(())
     }

@@ -18,13 +18,14 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use hongbao_engine::log::NAME_BYTES_MAX;
 use hongbao_engine::records::Offset;
 
 use crate::error::OpenError;
 use crate::frame::Identity;
 use crate::meta::FORMAT_VERSION;
 use crate::options::TOPICS_MAX;
-use crate::wire::{Take, aligned, i64_at, put, put_name, u16_at, u32_at, u64_at};
+use crate::wire::{NUMBER_MAX, Take, aligned, i64_at, put, put_name, u16_at, u32_at, u64_at};
 
 const MAGIC: [u8; 4] = *b"hbS1";
 const FIXED_BYTES: usize = 64;
@@ -132,7 +133,15 @@ impl SegmentHeader {
         let mut take = Take(table);
         let mut topics = NextOffsets::new();
         for _ in 0..u32_at(bytes, 60) {
-            topics.insert(take.name()?.into(), take.u64()?);
+            let (topic, next) = (take.name()?, take.u64()?);
+            let known = topic.len() <= NAME_BYTES_MAX && next < NUMBER_MAX;
+            if !known || topics.insert(topic.into(), next).is_some() {
+                return None;
+            }
+        }
+        // What is left over or given twice would move the place of the first frame.
+        if !take.0.is_empty() || u64_at(bytes, 32) >= NUMBER_MAX {
+            return None;
         }
         Some(Self {
             identity,
@@ -208,7 +217,7 @@ impl Listing {
         for entry in fs::read_dir(dir).map_err(OpenError::io(dir))? {
             let path = entry.map_err(OpenError::io(dir))?.path();
             let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
-            let generation = stem.parse::<u32>().ok().filter(|_| stem.len() == 10);
+            let generation = stem.parse::<u32>().ok().filter(|found| stem.len() == 10 && *found < u32::MAX);
             let suffix = path.extension().and_then(|suffix| suffix.to_str());
             match (generation, suffix) {
                 (Some(generation), Some(SEGMENT_SUFFIX)) => listing.segments.push(generation),
@@ -274,6 +283,26 @@ mod tests {
             bad[at] ^= 0x10;
             assert!(matches!(found(&bad, &IDENTITY), Ok(FoundHeader::Unsound(_))), "byte {at}");
             assert!(matches!(found(&good[..at], &IDENTITY), Ok(FoundHeader::Unsound(_))), "cut at {at}");
+        }
+    }
+
+    #[test]
+    fn a_table_that_is_not_as_written_is_refused() {
+        let good = header(3).encode();
+        let name_at = FIXED_BYTES + 1;
+        let entry = 1 + "orders.lane-".len() + 50 + 8;
+        let changes: [(&str, usize, Vec<u8>); 4] = [
+            ("a topic left over", 60, 2_u32.to_le_bytes().to_vec()),
+            ("a topic twice", name_at + entry, good[name_at..name_at + entry - 1].to_vec()),
+            ("an offset beyond all bounds", name_at + entry - 9, vec![0xff; 8]),
+            ("a position beyond all bounds", 32, vec![0xff; 8]),
+        ];
+        for (what, at, bytes) in changes {
+            let mut bad = good.clone();
+            bad[at..at + bytes.len()].copy_from_slice(&bytes);
+            let crc = crc32c::crc32c(&bad[CHECKED_FROM..]);
+            put(&mut bad, 4, crc.to_le_bytes());
+            assert!(matches!(found(&bad, &IDENTITY), Ok(FoundHeader::Unsound(_))), "{what}");
         }
     }
 

@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
 
-use crate::frame::{FRAME_HEADER_BYTES, Flaw, FrameHeader, Identity, begins, payload_crc};
+use crate::frame::{FRAME_HEADER_BYTES, Flaw, FrameHeader, Identity, begins, ends_fit, payload_crc};
 use crate::index::{Entry, FrameIndex};
 use crate::segment::SegmentHeader;
 use crate::wire::ALIGNMENT;
@@ -155,7 +155,7 @@ fn next_frame(
         return Ok(Err(Some("a frame that is cut off")));
     };
     let (ends, bytes) = payload.split_at(ends_len);
-    if payload_crc(ends, bytes) != header.payload_crc {
+    if payload_crc(ends, bytes) != header.payload_crc || !ends_fit(ends, bytes.len()) {
         return Ok(Err(Some("a damaged payload")));
     }
     Ok(Ok((header, crc)))

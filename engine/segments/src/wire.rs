@@ -73,3 +73,7 @@ pub(crate) const fn aligned(len: u64) -> u64 {
 
 /// Frames, and what follows a segment's header, begin at multiples of this.
 pub(crate) const ALIGNMENT: u64 = 64;
+
+/// Positions and offsets are below this, so that adding what one file holds never overflows. No
+/// log comes near it.
+pub(crate) const NUMBER_MAX: u64 = 1 << 62;

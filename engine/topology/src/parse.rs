@@ -22,8 +22,9 @@ pub(crate) fn parse(file: FileId, problems: &mut Problems<'_>) -> Result<Node, R
         let message = format!("the file has {} bytes; at most {FILE_BYTES_MAX} are read", text.len());
         return Err(problems.report_file(file, Fault::new(Code::File, message, "split the campaigns")));
     }
+    let last = Span { file, ..Span::default() };
     let mut builder =
-        Builder { file, events: Parser::new_from_str(text), problems, nodes: 0, depth: 0, text };
+        Builder { file, events: Parser::new_from_str(text), problems, nodes: 0, depth: 0, text, last };
     builder.document()
 }
 
@@ -36,6 +37,8 @@ struct Builder<'p, 'a, 't> {
     nodes: usize,
     depth: usize,
     text: &'t str,
+    /// Of the event read last.
+    last: Span,
 }
 
 impl<'t> Builder<'_, '_, 't> {
@@ -62,7 +65,10 @@ impl<'t> Builder<'_, '_, 't> {
 
     fn next(&mut self) -> Result<(Event<'t>, Span), Reported> {
         match self.events.next_event() {
-            Some(Ok((event, span))) => Ok((event, self.span(span.start, span.end))),
+            Some(Ok((event, span))) => {
+                self.last = self.span(span.start, span.end);
+                Ok((event, self.last))
+            }
             Some(Err(error)) => {
                 let span = self.span(*error.marker(), *error.marker());
                 Err(self.syntax(span, error.info()))
@@ -195,7 +201,12 @@ impl<'t> Builder<'_, '_, 't> {
                     format!("the key {} stands here a second time", shown(&key.text)),
                     "remove one of the two",
                 );
-                self.problems.report_again(key.span, fault, "first", *first);
+                let end = Span { end_line: self.last.end_line, end_column: self.last.end_column, ..key.span };
+                self.problems.report_repeated(key.span, fault, *first, end);
+                if self.problems.keeps_last() {
+                    entries.retain(|entry| entry.key.text != key.text);
+                    entries.push(Entry { key, value });
+                }
                 continue;
             }
             places.insert(key.text.clone(), key.span);

@@ -209,11 +209,45 @@ pub(crate) struct Problems<'t> {
     files: Vec<SourceText<'t>>,
     list: Vec<Problem>,
     dropped: usize,
+    /// Keys that stand a second time, with their values.
+    repeated: Vec<Span>,
+    /// Of a key that stands twice, whether the second value is read instead of the first.
+    keeps_last: bool,
 }
 
 impl<'t> Problems<'t> {
     pub(crate) fn new(files: Vec<SourceText<'t>>) -> Problems<'t> {
-        Problems { files, list: Vec::new(), dropped: 0 }
+        Problems { files, list: Vec::new(), dropped: 0, repeated: Vec::new(), keeps_last: false }
+    }
+
+    /// A collector for another look at the same files that reads what the first one left out: the
+    /// values of keys that stand a second time. Nothing when there are none.
+    pub(crate) fn second_look(&self) -> Option<Problems<'t>> {
+        let again = || Problems { keeps_last: true, ..Problems::new(self.files.clone()) };
+        (!self.repeated.is_empty()).then(again)
+    }
+
+    /// Takes from a second look what it found in the values that were left out.
+    pub(crate) fn add_second_look(&mut self, again: Problems<'_>) {
+        let inside = |problem: &Problem| {
+            let at = (problem.span.line, problem.span.column);
+            self.repeated.iter().any(|left_out| {
+                let key = (left_out.line, left_out.column);
+                left_out.file == problem.span.file
+                    && key < at
+                    && at < (left_out.end_line, left_out.end_column)
+            })
+        };
+        let found: Vec<Problem> = again.list.into_iter().filter(inside).collect();
+        for problem in found {
+            if !self.is_full() && !self.list.contains(&problem) {
+                self.list.push(problem);
+            }
+        }
+    }
+
+    pub(crate) fn keeps_last(&self) -> bool {
+        self.keeps_last
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -236,6 +270,12 @@ impl<'t> Problems<'t> {
     /// Records a problem at a place.
     pub(crate) fn report(&mut self, span: Span, fault: Fault) -> Reported {
         self.report_with_note(span, fault, None)
+    }
+
+    /// Records a key that stands a second time; `whole` is the key with its value.
+    pub(crate) fn report_repeated(&mut self, span: Span, fault: Fault, first: Span, whole: Span) {
+        self.repeated.push(whole);
+        self.report_again(span, fault, "first", first);
     }
 
     /// Records a problem that also points at an earlier place.
@@ -294,11 +334,12 @@ impl<'t> Problems<'t> {
     }
 }
 
-/// Text from a file for a message: in backticks, control characters escaped, at most 60 characters.
+/// Text from a file for a message: in backticks, control characters escaped, user names and
+/// passwords masked, at most 60 characters.
 pub(crate) fn shown(text: &str) -> String {
     const SHOWN_CHARS_MAX: usize = 60;
     let mut out = String::from("`");
-    for (index, char) in text.chars().enumerate() {
+    for (index, char) in masked(text).chars().enumerate() {
         if index == SHOWN_CHARS_MAX {
             out.push('…');
             break;
@@ -310,6 +351,24 @@ pub(crate) fn shown(text: &str) -> String {
         }
     }
     out.push('`');
+    out
+}
+
+/// The text with a star for each character that may be of a user name or password: in every word
+/// `scheme://user:password@...` or `user:password@...` what stands before the last `@`.
+pub(crate) fn masked(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for word in text.split_inclusive(char::is_whitespace) {
+        let begin = word.find("://").map_or(0, |at| at + "://".len());
+        let end = word.rfind('@').filter(|end| begin <= *end && (begin > 0 || word[..*end].contains(':')));
+        let (before, secret, after) = match end {
+            Some(end) => (&word[..begin], &word[begin..end], &word[end..]),
+            None => (word, "", ""),
+        };
+        out.push_str(before);
+        out.extend(secret.chars().map(|_| '*'));
+        out.push_str(after);
+    }
     out
 }
 
@@ -330,6 +389,24 @@ mod tests {
     fn shown_text_is_bounded_and_safe_for_a_terminal() {
         assert_eq!(shown("a\u{1b}[2Jb"), "`a\\u{1b}[2Jb`");
         assert_eq!(shown(&"x".repeat(1000)).chars().count(), 63);
+    }
+
+    #[test]
+    fn user_names_and_passwords_are_masked() {
+        for (text, expected) in [
+            ("http://a/b", "http://a/b"),
+            ("http://me:hunter2@a/b", "http://**********@a/b"),
+            ("url: ftp://me@a # x@y", "url: ftp://**@a # x@y"),
+            ("{url: s3://me:hun/t@er2@a, b: c}", "{url: s3://************@a, b: c}"),
+            ("me:hunter2@a", "**********@a"),
+            ("\u{7ea2}:\u{5305}@a\tb", "***@a\tb"),
+            ("me@a http://a me:1@b", "me@a http://a ****@b"),
+            ("a@http://b", "a@http://b"),
+        ] {
+            assert_eq!(masked(text), expected, "{text}");
+            assert_eq!(masked(text).chars().count(), text.chars().count(), "{text}");
+        }
+        assert_eq!(shown("ftp://me:hunter2@a"), "`ftp://**********@a`");
     }
 
     #[test]

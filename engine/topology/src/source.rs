@@ -1,6 +1,6 @@
 //! A source text and places in it: lines as YAML counts them, and the excerpt shown with a problem.
 
-use crate::problem::Excerpt;
+use crate::problem::{Excerpt, masked};
 
 /// Which of the given files; 0 is the topology.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,7 +30,7 @@ const EXCERPT_CHARS_MAX: usize = 140;
 const EXCERPT_CHARS_BEFORE: usize = 70;
 
 /// A named text, cut into lines once.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct SourceText<'t> {
     name: String,
     text: &'t str,
@@ -64,7 +64,8 @@ impl<'t> SourceText<'t> {
     /// The line of `span` with the place of the carets, cut around them when it is long.
     pub(crate) fn excerpt(&self, span: Span) -> Option<Excerpt> {
         let index = (span.line as usize).checked_sub(1)?;
-        let line = self.lines.get(index).copied().unwrap_or("");
+        // As many characters as before, so that the carets stand right.
+        let line = masked(self.lines.get(index).copied().unwrap_or(""));
         let column = (span.column as usize).saturating_sub(1);
         let from = if line.chars().nth(EXCERPT_CHARS_MAX).is_some() {
             column.saturating_sub(EXCERPT_CHARS_BEFORE)

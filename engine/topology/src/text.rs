@@ -96,33 +96,29 @@ pub(crate) fn path(text: &str) -> Result<String, Fault> {
 
 /// The URL of a downstream: `http` or `https`, a host, no user or password, no fragment.
 pub(crate) fn url(text: &str) -> Result<String, Fault> {
-    let fault = |why: &str, help: &str| {
-        Fault::new(Code::BadText, format!("{} is not a URL of a downstream: {why}", shown(text)), help)
-    };
     let example = "write it as `http://host:port/path` or `https://...`";
-    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
-    let Some(rest) = rest else { return Err(fault("it begins with neither http:// nor https://", example)) };
-    let unfit = |c: char| c.is_whitespace() || c.is_control() || "\"<>\\^`{|}".contains(c) || !c.is_ascii();
-    if text.len() > PATH_BYTES_MAX || text.contains(unfit) {
-        return Err(fault("it is too long or holds a character that must be percent-encoded", example));
-    }
-    if rest.contains('#') {
-        return Err(fault("a fragment (`#...`) is never sent", "remove it"));
-    }
+    let rest = text.split_once("://").map_or(text, |(_, rest)| rest);
     let authority = rest.split(['/', '?']).next().unwrap_or("");
-    if authority.contains('@') {
-        // The value itself stays out of the message: it holds a password.
+    let unfit = |c: char| c.is_whitespace() || c.is_control() || "\"<>\\^`{|}".contains(c) || !c.is_ascii();
+    let (why, help) = if !text.starts_with("http://") && !text.starts_with("https://") {
+        ("it begins with neither http:// nor https://", example)
+    } else if text.len() > PATH_BYTES_MAX || text.contains(unfit) {
+        ("it is too long or holds a character that must be percent-encoded", example)
+    } else if rest.contains('#') {
+        ("a fragment (`#...`) is never sent", "remove it")
+    } else if !is_authority(authority) {
+        ("the host or port is not valid", example)
+    } else {
+        return Ok(text.to_owned());
+    };
+    // A password may hold any of these faults, so the value itself stays out of the message.
+    if rest.contains('@') {
         let message = "a URL of a downstream holds a user name or password";
-        return Err(Fault::new(
-            Code::SecretInUrl,
-            message,
-            "put the token into a file and name it: `bearer_file`",
-        ));
+        let help = "put the token into a file and name it: `bearer_file`";
+        return Err(Fault::new(Code::SecretInUrl, message, help));
     }
-    if !is_authority(authority) {
-        return Err(fault("the host or port is not valid", example));
-    }
-    Ok(text.to_owned())
+    let message = format!("{} is not a URL of a downstream: {why}", shown(text));
+    Err(Fault::new(Code::BadText, message, help))
 }
 
 /// As [`url`], and without a query, because `?key=...` is appended to it.
@@ -240,6 +236,12 @@ mod tests {
             "http://a/红",
             "http://a#x",
             "http://u:p@a",
+            "http://u@a",
+            "ftp://u:p@a",
+            "u:p@a/x",
+            "http://u:p/q@a",
+            "http://u:p#q@a",
+            "http://u:p q@a",
             "http://[::1",
             "http://[zz]",
             "http://[::1]x",
@@ -252,8 +254,10 @@ mod tests {
         }
         assert!(query_url("http://a/q").is_ok());
         assert!(query_url("http://a/q?x=1").is_err());
-        let fault = url("http://user:secret@a").unwrap_err();
-        assert!(!fault.message.contains("secret") && !fault.help.unwrap().contains("secret"));
+        for text in ["http://user:secret@a", "ftp://user:secret@a", "user:sec ret/secret@a"] {
+            let fault = url(text).unwrap_err();
+            assert!(!fault.message.contains("secret") && !fault.help.unwrap().contains("secret"), "{text}");
+        }
     }
 
     #[test]

@@ -53,7 +53,9 @@ impl Counts {
     /// Sum of all verdicts: equal to `read`, or a fold went wrong (I1).
     #[must_use]
     pub fn sum(&self) -> u64 {
-        self.accepted + self.duplicate + self.conflict + self.rejected + self.parked + self.undecodable
+        [self.duplicate, self.conflict, self.rejected, self.parked, self.undecodable]
+            .into_iter()
+            .fold(self.accepted, u64::saturating_add)
     }
 }
 

@@ -161,6 +161,12 @@ impl Intake {
         })
     }
 
+    /// Number of the settings in force; 0 before the first.
+    #[must_use]
+    pub fn settings_number(&self) -> i64 {
+        self.fold.settings_number
+    }
+
     /// How order numbers were looked up; goes on counting while the fold lives.
     #[must_use]
     pub fn seen_counters(&self) -> Arc<SeenCounters> {

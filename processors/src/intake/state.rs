@@ -69,7 +69,8 @@ impl Fold {
         let [now, tick, settings, read, accepted, duplicate, conflict, rejected, parked, undecodable] =
             fields.map(u64::from_le_bytes);
         let counts = Counts { read, accepted, duplicate, conflict, rejected, parked, undecodable };
-        (counts.sum() == read).then_some(Self {
+        // Far above what is ever read, and far enough below the end to go on counting.
+        (counts.sum() == read && read < 1 << 62).then_some(Self {
             now_ms: now.cast_signed(),
             tick_number: tick.cast_signed(),
             settings_number: settings.cast_signed(),
@@ -144,5 +145,13 @@ mod tests {
         let mut wrong_sum = bytes;
         wrong_sum[24] += 1;
         assert_eq!(Fold::decode(&wrong_sum), None, "counts that do not add up");
+        let endless = Counts { read: u64::MAX, accepted: u64::MAX, ..Counts::default() };
+        assert_eq!(Fold::decode(&Fold { counts: endless, ..fold }.encode()), None, "no room to count on");
+        let overflowing = Counts { duplicate: 1, ..endless };
+        assert_eq!(
+            Fold::decode(&Fold { counts: overflowing, ..fold }.encode()),
+            None,
+            "a sum that overflows"
+        );
     }
 }

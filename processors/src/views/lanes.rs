@@ -93,13 +93,13 @@ pub(super) fn after(
             earlier: Earlier::Unknown(reason),
             ..attempt.unwrap_or(fresh)
         }),
-        (CreditStage::Deferred, Some(Attempt { in_flight: true, earlier: Earlier::Settled, .. })) => {
-            return Ok(None);
-        }
-        (CreditStage::Deferred, Some(running)) if running.in_flight => {
+        (CreditStage::Deferred | CreditStage::Withdrawn, Some(running)) if running.in_flight => {
+            if running.earlier == Earlier::Settled {
+                return Ok(None);
+            }
             Standing::Sent(Attempt { in_flight: false, ..running })
         }
-        (CreditStage::Deferred, _) => return Err(Contradiction),
+        (CreditStage::Deferred | CreditStage::Withdrawn, _) => return Err(Contradiction),
     };
     Ok(Some(next))
 }
@@ -189,7 +189,9 @@ impl Lane {
         let count = piece.count();
         let counts = &mut self.counts;
         match stage {
+            // The intent is all that is known of a send; what turns out not to have left is taken back.
             CreditStage::Started => counts.sent += count,
+            CreditStage::Withdrawn => counts.sent -= count,
             CreditStage::Credited => counts.credited += count,
             CreditStage::Refused => counts.refused += count,
             CreditStage::Reported => counts.reported += count,
@@ -253,6 +255,11 @@ impl Lane {
             reported: take.u64()?,
             unknown: take.u64()?,
         };
+        let counts = &lane.counts;
+        let ended = counts.credited.checked_add(counts.refused)?.checked_add(counts.reported)?;
+        if ended > lane.next_seq.checked_sub(1)? {
+            return None;
+        }
         let span = (take.u64()?, take.u64()?);
         lane.exceptions = (span.0 > 0).then_some(span);
         let ranges = take.u64()?;

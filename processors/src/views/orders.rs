@@ -56,7 +56,7 @@ impl ViewsReader {
     /// `None` is certain only when all partitions have folded what is asked about.
     ///
     /// # Errors
-    /// [`ReadError`].
+    /// [`ReadError`]; [`ReadError::NotOpen`] when it is in no partition whose views are open.
     pub fn order(&self, order_no: &str) -> Result<Option<Order>, ReadError> {
         let mut home = None;
         if let Ok(parsed) = OrderNo::parse(order_no) {
@@ -69,12 +69,18 @@ impl ViewsReader {
             }
             home = Some(shared.partition);
         }
+        let mut not_open = None;
         for partition in (0..self.partitions()).filter(|partition| Some(*partition) != home) {
-            if let Some(order) = self.open(partition)?.refused_order(order_no)? {
-                return Ok(Some(order));
+            match self.open(partition) {
+                Ok(shared) => {
+                    if let Some(order) = shared.refused_order(order_no)? {
+                        return Ok(Some(order));
+                    }
+                }
+                Err(error) => not_open = Some(error),
             }
         }
-        Ok(None)
+        not_open.map_or(Ok(None), Err)
     }
 }
 

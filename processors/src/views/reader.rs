@@ -84,14 +84,14 @@ impl ViewsReader {
     }
 
     /// Orders named by credit facts that could not follow what happened before: credited twice, say,
-    /// or never accepted. They changed nothing; more than 0 is a fault somewhere.
+    /// or never accepted. They changed nothing; more than 0 is a fault somewhere. Without partitions
+    /// whose views are not open.
     ///
     /// # Errors
-    /// [`ReadError::NotOpen`].
+    /// [`ReadError::NotOpen`] when none is.
     pub fn contradictions(&self) -> Result<u64, ReadError> {
-        (0..self.partitions()).try_fold(0_u64, |sum, partition| {
-            Ok(sum.saturating_add(self.open(partition)?.state.read().contradictions))
-        })
+        let counts = self.those_open()?.into_iter().map(|shared| shared.state.read().contradictions);
+        Ok(counts.fold(0, u64::saturating_add))
     }
 
     /// Memory that the rows of people take, in bytes.

@@ -138,8 +138,16 @@ impl ViewsReader {
         (0..self.partitions()).map(|partition| self.open(partition)).collect()
     }
 
+    /// The partitions whose views are open, at least one; a damaged one hides nothing of the others
+    /// (I26).
+    pub(super) fn those_open(&self) -> Result<Vec<Arc<Shared>>, ReadError> {
+        let open: Vec<_> = (0..self.partitions()).filter_map(|partition| self.open(partition).ok()).collect();
+        if open.is_empty() { Err(ReadError::NotOpen(0)) } else { Ok(open) }
+    }
+
     /// Exact totals, split by the given columns and by asset. They never go back: an answer that was
-    /// begun after another had been given holds at least as much (I18).
+    /// begun after another had been given holds at least as much (I18). So there are none while the
+    /// views of a partition are not open.
     ///
     /// # Errors
     /// [`ReadError::NotOpen`].
@@ -179,13 +187,13 @@ impl ViewsReader {
         Ok(Totals { as_of_ms: earliest(times_ms.into_iter()), rows: named.collect() })
     }
 
-    /// All lanes that ever had an order, by name.
+    /// All lanes that ever had an order, by name; without partitions whose views are not open.
     ///
     /// # Errors
-    /// [`ReadError`].
+    /// [`ReadError`]; [`ReadError::NotOpen`] when none is.
     pub fn lanes(&self) -> Result<Vec<LaneSummary>, ReadError> {
         let mut summaries: BTreeMap<String, LaneSummary> = BTreeMap::new();
-        for shared in self.all_open()? {
+        for shared in self.those_open()? {
             for seen in shared.see_lanes() {
                 let oldest_ms = seen.oldest_ms(&shared)?;
                 let summary =
@@ -209,14 +217,15 @@ impl ViewsReader {
     }
 
     /// What is open and what is overdue in the scenes that are reconciled. "Now" is the journal's
-    /// time, and what is overdue follows the settings in force there (I30).
+    /// time, and what is overdue follows the settings in force there (I30). Without partitions whose
+    /// views are not open.
     ///
     /// # Errors
-    /// [`ReadError::NotOpen`].
+    /// [`ReadError::NotOpen`] when none is.
     pub fn reconcile(&self) -> Result<Reconciliation, ReadError> {
         let mut rows: BTreeMap<_, ReconcileRow> = BTreeMap::new();
         let mut times_ms = Vec::new();
-        for shared in self.all_open()? {
+        for shared in self.those_open()? {
             let state = shared.state.read();
             times_ms.push(state.now_ms);
             for group in state.groups.iter().filter(|group| group.sums.reconciled_count > 0) {

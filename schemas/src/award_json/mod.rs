@@ -9,7 +9,7 @@ mod read;
 mod time;
 
 pub use problem::JsonProblem;
-pub use time::rfc3339;
+pub use time::{rfc3339, rfc3339_cut};
 
 use std::collections::BTreeMap;
 

@@ -14,7 +14,7 @@ pub enum CreditStage {
     Started,
     /// The downstream has it, now or from before.
     Credited,
-    /// This attempt is settled without effect: throttled, or never left.
+    /// This attempt is settled without effect: throttled, or nobody took it.
     Deferred,
     /// Refused for good; the order has ended.
     Refused,
@@ -22,12 +22,21 @@ pub enum CreditStage {
     Unknown,
     /// Needs a person; the order has ended for the sink (I11).
     Reported,
+    /// This attempt was given up before it was sent, and does not count as sent.
+    Withdrawn,
 }
 
 impl CreditStage {
     /// Every stage; its place here is its number on the wire.
-    pub const ALL: [Self; 6] =
-        [Self::Started, Self::Credited, Self::Deferred, Self::Refused, Self::Unknown, Self::Reported];
+    pub const ALL: [Self; 7] = [
+        Self::Started,
+        Self::Credited,
+        Self::Deferred,
+        Self::Refused,
+        Self::Unknown,
+        Self::Reported,
+        Self::Withdrawn,
+    ];
 
     /// The stable name.
     #[must_use]
@@ -39,6 +48,7 @@ impl CreditStage {
             Self::Refused => "refused",
             Self::Unknown => "unknown",
             Self::Reported => "reported",
+            Self::Withdrawn => "withdrawn",
         }
     }
 }

@@ -75,11 +75,13 @@ impl Dispatcher {
         lane.counts.asked += 1;
         line.port.ask(ticket, order.record.clone());
         self.asks.insert(ticket, OpenAsk { place });
+        hongbao_engine::kill_point!("sink.asked");
     }
 
     /// An ask was answered.
     pub(super) fn settle_ask(&mut self, ticket: Ticket, told: &Told, pause: Option<Pause>, now: Now) {
         let Some(OpenAsk { place }) = self.asks.remove(&ticket) else { return };
+        hongbao_engine::kill_point!("sink.told");
         let jitter = self.random();
         let line = &mut self.lines[self.lanes[place.lane].line];
         line.asks_in_flight = line.asks_in_flight.saturating_sub(1);

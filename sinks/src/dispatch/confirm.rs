@@ -77,7 +77,9 @@ impl Dispatcher {
             Some(Frame { topic: JOURNAL, envelope, records })
         };
         let frames: Vec<Frame<'_>> = writers.iter().filter_map(frame).collect();
+        hongbao_engine::kill_point!("sink.facts.gathered");
         let appended = self.log.append(partition, &frames)?;
+        hongbao_engine::kill_point!("sink.facts.written");
         for (index, offset) in writers.iter().zip(appended.first_offsets) {
             let place = &mut self.lanes[*index].tracks[track];
             place.facts.appended();
@@ -96,6 +98,7 @@ impl Dispatcher {
         let place = &mut self.lanes[lane].tracks[track];
         for ticket in place.unflushed.drain(..) {
             if let Some(flight) = self.flights.get_mut(&ticket) {
+                hongbao_engine::kill_point!("sink.intent.written");
                 flight.stage = Stage::Intended(position);
                 place.intended.push_back((position, ticket));
             }
@@ -129,6 +132,7 @@ impl Dispatcher {
         let count = intended.iter().take_while(|(position, _)| *position <= durable || mutant!(M31)).count();
         for (_, ticket) in intended.drain(..count) {
             if let Some(flight) = self.flights.get_mut(&ticket) {
+                hongbao_engine::kill_point!("sink.intent.durable");
                 flight.stage = Stage::Durable { since };
                 lane.sendable.push_back(ticket);
             }

@@ -19,7 +19,7 @@ const CHUNK_BYTES: usize = 256 << 10;
 const fn rank(stage: CreditStage) -> u8 {
     match stage {
         CreditStage::Unknown => 0,
-        CreditStage::Deferred => 1,
+        CreditStage::Deferred | CreditStage::Withdrawn => 1,
         CreditStage::Credited => 2,
         CreditStage::Refused => 3,
         CreditStage::Reported => 4,

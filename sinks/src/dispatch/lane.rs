@@ -134,7 +134,7 @@ impl LaneCounts {
         let count = match stage {
             CreditStage::Started => return,
             CreditStage::Credited => &mut self.credited,
-            CreditStage::Deferred => &mut self.deferred,
+            CreditStage::Deferred | CreditStage::Withdrawn => &mut self.deferred,
             CreditStage::Refused => &mut self.refused,
             CreditStage::Unknown => &mut self.unknown,
             CreditStage::Reported => &mut self.reported,

@@ -214,6 +214,7 @@ impl Dispatcher {
         let Lane { source, tracks, .. } = &mut self.lanes[lane];
         tracks[track].facts.open(source, self.writer, epoch, now.wall_ms);
         tracks[track].phase = Phase::Announced { offset: None };
+        hongbao_engine::kill_point!("sink.lane.announced");
     }
 
     fn start_track(&mut self, lane: usize, track: usize, resume: &LaneResume, now: Now) {
@@ -228,6 +229,7 @@ impl Dispatcher {
             tracing::warn!(partition, last_at_ms = resume.last_at_ms, "the wall clock went back");
             self.has_gone_back = true;
         }
+        hongbao_engine::kill_point!("sink.lane.started");
     }
 
     /// Reads ahead where orders run short.

@@ -192,6 +192,7 @@ impl Dispatcher {
         is_probe: bool,
         now: Now,
     ) -> usize {
+        hongbao_engine::kill_point!("sink.picked");
         let ticket = self.next_ticket();
         let lane = &mut self.lanes[lane_index];
         let place = &mut lane.tracks[track];

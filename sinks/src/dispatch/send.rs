@@ -80,7 +80,7 @@ impl Dispatcher {
                 break;
             }
             self.lanes[index].sendable.pop_front();
-            self.withdraw(ticket, "withdrawn: not sent in time", now);
+            self.withdraw(ticket, "not sent in time", now);
             withdrawn += 1;
         }
         let lane = &mut self.lanes[index];
@@ -128,7 +128,9 @@ impl Dispatcher {
         lane.stock_batches -= 1;
         let line = &mut self.lines[lane.line];
         line.opened();
+        hongbao_engine::kill_point!("sink.submit.before");
         line.port.submit(ticket, flight.batch.clone());
+        hongbao_engine::kill_point!("sink.submitted");
         1
     }
 
@@ -151,22 +153,21 @@ impl Dispatcher {
             withdrawn += barred.len();
             // From the back, so that fresh orders return in their order.
             for ticket in barred.into_iter().rev() {
-                self.withdraw(ticket, "withdrawn: paused", now);
+                self.withdraw(ticket, "paused", now);
             }
         }
         withdrawn
     }
 
     /// Takes back a batch that was intended and not sent: the attempt is settled without effect,
-    /// and the orders wait again. The reason begins with `withdrawn`, so that whoever counts sends
-    /// by the journal can leave it out.
+    /// and the orders wait again.
     fn withdraw(&mut self, ticket: Ticket, why: &'static str, now: Now) {
         let Some(flight) = self.take_unsent(ticket) else { return };
         let lane = &mut self.lanes[flight.lane];
         lane.counts.deferred += flight.len();
         let track = &mut lane.tracks[flight.track];
         for (first, count) in flight.batch.ranges() {
-            track.facts.add(CreditStage::Deferred, &Reason::Borrowed(why), first, count);
+            track.facts.add(CreditStage::Withdrawn, &Reason::Borrowed(why), first, count);
         }
         if flight.is_held {
             for (seq, _) in flight.batch.orders() {

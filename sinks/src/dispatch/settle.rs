@@ -45,6 +45,7 @@ impl Dispatcher {
             self.flights.insert(ticket, flight);
             return;
         };
+        hongbao_engine::kill_point!("sink.answered");
         let ending = self.note_ending(&flight, ticket, &outcomes, pause.as_ref(), at, now);
         if !flight.is_held {
             self.lanes[flight.lane].fresh_in_flight -= flight.batch.len();
@@ -76,6 +77,7 @@ impl Dispatcher {
                 }
             }
         }
+        hongbao_engine::kill_point!("sink.settled");
     }
 
     fn settle_all(&mut self, flight: &Flight, outcome: &Outcome, attempt: Attempt, now: Now) {

@@ -126,11 +126,13 @@ impl Transfer {
         if let Some(bearer) = self.bearer() {
             request = request.header(AUTHORIZATION, bearer);
         }
+        hongbao_engine::kill_point!("http.request.before");
         let response = request.send().await.map_err(|error| {
             let why = Reason::Owned(describe(&error));
             // Only what failed before a connection was there has certainly not left.
             if error.is_connect() || error.is_builder() { Failed::NotSent(why) } else { Failed::Unknown(why) }
         })?;
+        hongbao_engine::kill_point!("http.answer.begun");
         let status = response.status().as_u16();
         if status == 401 {
             self.bearer.lock().is_stale = true;
@@ -138,6 +140,7 @@ impl Transfer {
         let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
         let retry_after = retry_after.filter(|value| value.len() <= HEADER_BYTES_MAX).map(str::to_owned);
         let body = read_body(response, bytes_max).await;
+        hongbao_engine::kill_point!("http.answer.read");
         Ok(Received { status, retry_after, body })
     }
 

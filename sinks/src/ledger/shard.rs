@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use hongbao_engine::commit::{CommitHandle, CommitJob, Committer};
+use hongbao_engine::crash::squeezed;
 use hongbao_engine::log::{Log, LogError, Position};
 use hongbao_engine::mutant;
 use hongbao_engine::partition::Partition;
@@ -39,7 +40,7 @@ pub struct LedgerLimits {
 
 impl Default for LedgerLimits {
     fn default() -> Self {
-        Self { commit_postings: 200_000, window_keys_max: 500_000 }
+        Self { commit_postings: squeezed("ledger_commit_postings", 200_000), window_keys_max: 500_000 }
     }
 }
 
@@ -97,6 +98,7 @@ impl Shard {
         };
         shard.verify_last(applied)?;
         shard.replay()?;
+        hongbao_engine::kill_point!("ledger.replayed");
         Ok(shard)
     }
 
@@ -227,6 +229,7 @@ impl Shard {
             if appended.first_offsets.first() != Some(&self.book_end) {
                 return Err(self.book_error(self.book_end, "somebody else writes to the book"));
             }
+            hongbao_engine::kill_point!("ledger.book.appended");
             self.last_record_crc = crc;
             self.book_end += group.len() as u64;
             self.position = appended.position;
@@ -267,6 +270,7 @@ impl Shard {
     pub fn commit(&mut self, committer: &Committer, now: bool) -> Result<bool, LedgerError> {
         if let Some(done) = self.commit.as_ref().and_then(CommitHandle::poll) {
             self.committed_to = done?.offset;
+            hongbao_engine::kill_point!("ledger.commit.learned");
             self.orders.committed();
             self.commit = None;
         }
@@ -291,6 +295,7 @@ impl Shard {
                 task_rows: Rows::new(),
                 applied: self.applied(),
             }));
+            hongbao_engine::kill_point!("ledger.commit.queued");
         }
         Ok(self.commit.is_some())
     }

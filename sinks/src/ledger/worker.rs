@@ -151,6 +151,7 @@ impl Worker {
         let (ticket, result) = match job {
             Job::Credit(ticket, batch) => {
                 let outcomes = self.shard(index)?.credit(&batch)?;
+                hongbao_engine::kill_point!("ledger.decided");
                 self.append(index)?;
                 self.teller.status.count(&outcomes, batch.len());
                 (ticket, Completed::Sent { outcomes, pause: None })
@@ -201,7 +202,9 @@ impl Worker {
             if !is_durable {
                 self.waiting.rotate_left(1);
             } else if let Some(durable) = self.waiting.pop_front() {
+                hongbao_engine::kill_point!("ledger.durable");
                 self.teller.tell(durable.completion.ticket, durable.completion.result);
+                hongbao_engine::kill_point!("ledger.answered");
                 told += 1;
             }
         }

@@ -63,6 +63,7 @@ impl Downstream for SimulatedDownstream {
             orders.iter().map(|order| format!("{}/{}", self.namespace, order.order_no)).collect();
         let items: Vec<Item<'_>> = keys.iter().zip(&orders).map(|(key, order)| item(key, order)).collect();
         let decision = self.simulation.lock().decide(&items, self.now_ms(now));
+        hongbao_engine::kill_point!("simulated.granted");
         let is_lost = decision.reply == Reply::Lost || decision.after > self.timeout;
         let after = if is_lost { self.timeout } else { decision.after };
         let (outcomes, pause) = if is_lost {

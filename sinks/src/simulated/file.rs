@@ -6,6 +6,7 @@ use std::path::Path;
 
 /// Bytes of a record: key, payload, time, checksum.
 const RECORD_BYTES: usize = 16 + 16 + 8 + 8;
+const READ_BYTES: usize = 256 << 10;
 
 /// One effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,14 +33,7 @@ impl BookFile {
     /// Any of the file's.
     pub fn open(path: &Path, mut each: impl FnMut(Record)) -> io::Result<Self> {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-        let mut whole = 0;
-        let mut reader = BufReader::new(&file);
-        let mut bytes = [0; RECORD_BYTES];
-        while reader.read_exact(&mut bytes).is_ok() {
-            let Some(record) = decode(&bytes) else { break };
-            each(record);
-            whole += RECORD_BYTES as u64;
-        }
+        let whole = read_records(&file, &mut each)?;
         file.set_len(whole)?;
         let mut out = BufWriter::with_capacity(64 * 1024, file);
         out.seek(SeekFrom::Start(whole))?;
@@ -60,6 +54,36 @@ impl BookFile {
     /// Any of the file's.
     pub fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
+    }
+}
+
+/// Gives every whole record of a book to `each` and leaves the file as it is. A book that was never
+/// written has none.
+///
+/// # Errors
+/// Any of the file's.
+pub fn read_book(path: &Path, mut each: impl FnMut(Record)) -> io::Result<()> {
+    match File::open(path) {
+        Ok(file) => read_records(&file, &mut each).map(drop),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Reads up to the first record that is not whole, and returns where that is.
+fn read_records(file: &File, each: &mut impl FnMut(Record)) -> io::Result<u64> {
+    let mut reader = BufReader::with_capacity(READ_BYTES, file);
+    let mut bytes = [0; RECORD_BYTES];
+    let mut whole = 0;
+    loop {
+        match reader.read_exact(&mut bytes) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(whole),
+            Err(error) => return Err(error),
+        }
+        let Some(record) = decode(&bytes) else { return Ok(whole) };
+        each(record);
+        whole += RECORD_BYTES as u64;
     }
 }
 

@@ -160,3 +160,54 @@ fn threads_commit_while_others_wait_and_a_drop_gives_up_the_rest() {
     }
     assert_eq!(built.load(Ordering::SeqCst), 10);
 }
+
+/// A store that has no room for the first commits.
+#[derive(Default)]
+struct FullAtFirst(MemoryStore, AtomicUsize);
+
+impl Store for FullAtFirst {
+    fn applied(&self) -> Result<Applied, StoreError> {
+        self.0.applied()
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.0.get(key)
+    }
+
+    fn multi_get(&self, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+        self.0.multi_get(keys)
+    }
+
+    fn scan(&self, from: &[u8], to: &[u8], visit: &mut crate::store::Visit<'_>) -> Result<(), StoreError> {
+        self.0.scan(from, to, visit)
+    }
+
+    fn commit(&self, runs: &[Rows], applied: Applied) -> Result<(), StoreError> {
+        let full = self.1.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        full.map_or_else(|_| self.0.commit(runs, applied), |_| Err(StoreError::Full("full".to_owned())))
+    }
+}
+
+#[test]
+fn rows_that_found_no_room_are_built_once_and_written_when_there_is() {
+    let log = log();
+    let committer = Committer::start(log.clone(), 1, 8).unwrap();
+    let (full, built) = (Arc::new(FullAtFirst(MemoryStore::new(), 2.into())), Arc::new(AtomicUsize::new(0)));
+    let mut late = job(&Arc::default(), Partition(0), Position::default(), 5);
+    late.store = full.clone();
+    let (build, counted) = (late.fold_rows, built.clone());
+    late.fold_rows = Box::new(move || {
+        counted.fetch_add(1, Ordering::SeqCst);
+        build()
+    });
+    let late = committer.try_reserve().unwrap().submit(late);
+    // Others do not wait for it.
+    let store = Arc::new(MemoryStore::new());
+    let other = committer.try_reserve().unwrap().submit(job(&store, Partition(1), Position::default(), 7));
+    assert_eq!(wait(&log, &other).unwrap().offset, 7);
+    assert_eq!(wait(&log, &late).unwrap().offset, 5);
+    assert!(!late.waits_for_space());
+    assert_eq!(full.get(b"aa"), Ok(Some(5u64.to_le_bytes().to_vec())));
+    assert_eq!(full.get(b"~s"), Ok(Some(Vec::new())));
+    assert_eq!(built.load(Ordering::SeqCst), 1);
+}

@@ -36,7 +36,7 @@ struct PartitionLog {
     /// Groups appended and not yet durable, with the end of each topic they wrote to.
     unsynced: VecDeque<Vec<(String, Offset)>>,
     bytes: usize,
-    failed: Option<String>,
+    failed: Option<LogError>,
 }
 
 #[derive(Default)]
@@ -111,7 +111,16 @@ impl MemoryLog {
     /// Makes every later append and durability question of a partition fail.
     pub fn fail(&self, partition: Partition, reason: &str) {
         if let Ok(part) = self.part(partition) {
-            part.lock().failed = Some(reason.to_owned());
+            part.lock().failed = Some(LogError::Failed(reason.to_owned()));
+        }
+        self.progress.bump();
+    }
+
+    /// Makes every later call for a partition say that it is damaged (I26).
+    pub fn corrupt(&self, partition: Partition, what: &str) {
+        if let Ok(part) = self.part(partition) {
+            let what = what.to_owned();
+            part.lock().failed = Some(LogError::Corrupt { partition: partition.0, what });
         }
         self.progress.bump();
     }
@@ -184,6 +193,7 @@ impl Log for MemoryLog {
 
     fn range(&self, partition: Partition, topic: &str) -> Result<(Offset, Offset), LogError> {
         let part = self.part(partition)?.lock();
+        part.check_damage()?;
         Ok(part.topics.get(topic).map_or((0, 0), |topic| (topic.start, topic.end)))
     }
 
@@ -197,6 +207,7 @@ impl Log for MemoryLog {
     ) -> Result<(), LogError> {
         out.clear();
         let part = self.part(partition)?.lock();
+        part.check_damage()?;
         let (start, end) = part.topics.get(topic).map_or((0, 0), |topic| (topic.start, topic.end));
         if from < start || from > end {
             let topic = topic.to_owned();
@@ -228,7 +239,15 @@ impl Log for MemoryLog {
 
 impl PartitionLog {
     fn check(&self) -> Result<(), LogError> {
-        self.failed.clone().map_or(Ok(()), |reason| Err(LogError::Failed(reason)))
+        self.failed.clone().map_or(Ok(()), Err)
+    }
+
+    /// A device that failed can still be read.
+    fn check_damage(&self) -> Result<(), LogError> {
+        match &self.failed {
+            Some(error @ LogError::Corrupt { .. }) => Err(error.clone()),
+            _ => Ok(()),
+        }
     }
 
     fn append(&mut self, group: &[Frame<'_>], appended_at_ms: i64, durability: Durability) -> Appended {

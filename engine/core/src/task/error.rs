@@ -70,6 +70,10 @@ pub enum TaskError {
         /// How long it was waited for.
         waited_ms: u128,
     },
+    /// A graceful stop found no room in the store for its last commit; the work is not lost, it will
+    /// be done again after the next start.
+    #[error("there is no space left for the last commit")]
+    StoreFull,
     /// The task has stopped before, for this reason.
     #[error("halted: {0}")]
     Halted(String),

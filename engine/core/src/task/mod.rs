@@ -15,6 +15,7 @@ pub use error::TaskError;
 pub use runner::{TaskPorts, TaskRunner};
 pub use status::{TaskStatus, WaitsFor};
 
+use crate::crash::squeezed;
 use crate::partition::Partition;
 
 /// Something that a worker thread advances step by step.
@@ -87,9 +88,9 @@ pub struct TaskPolicy {
 impl Default for TaskPolicy {
     fn default() -> Self {
         Self {
-            read_bytes_max: 1 << 20,
+            read_bytes_max: squeezed("read_bytes", 1 << 20) as usize,
             commit_records: 1_000_000,
-            commit_interval: Duration::from_secs(1),
+            commit_interval: Duration::from_millis(squeezed("commit_interval_ms", 1_000)),
             commit_staged_bytes: 64 << 20,
             staged_bytes_max: 192 << 20,
             gap_timeout: Duration::from_secs(10),

@@ -70,6 +70,14 @@ struct Commits {
     under_way: Option<CommitHandle>,
 }
 
+impl Commits {
+    /// What the task waits for, when it would wait for `other` were there room in the store.
+    fn waits_for(&self, other: WaitsFor) -> WaitsFor {
+        let is_full = self.under_way.as_ref().is_some_and(CommitHandle::waits_for_space);
+        if is_full { WaitsFor::StoreSpace } else { other }
+    }
+}
+
 impl<P: Processor> TaskRunner<P> {
     /// Opens a task where its store stands, and makes sure that the log is the one that the store
     /// was folded from (I6): the last applied record must be there and unchanged.
@@ -144,7 +152,8 @@ impl<P: Processor> TaskRunner<P> {
     /// ones, stays for the next start to do again.
     ///
     /// # Errors
-    /// [`TaskError`]; [`TaskError::StopTimeout`] when it takes too long.
+    /// [`TaskError`]; [`TaskError::StopTimeout`] when it takes too long, [`TaskError::StoreFull`] when
+    /// there is no room.
     pub fn commit_now(&mut self) -> Result<(), TaskError> {
         let start = self.ports.clock.monotonic();
         if self.unflushed.is_some() {
@@ -159,6 +168,10 @@ impl<P: Processor> TaskRunner<P> {
             let is_all = self.commits.handed_over == self.applied.offset || !is_possible;
             if is_all && self.commits.under_way.is_none() {
                 return Ok(());
+            }
+            // Nobody knows when there will be room, and others wait to be stopped.
+            if self.commits.waits_for(WaitsFor::Nothing) == WaitsFor::StoreSpace {
+                return Err(TaskError::StoreFull);
             }
             if is_possible {
                 self.begin_commit()?;
@@ -183,7 +196,7 @@ impl<P: Processor> TaskRunner<P> {
         self.check_missing(now, input_end, is_full)?;
         if is_full {
             self.begin_commit()?;
-            self.status.set_waits_for(WaitsFor::Commit);
+            self.status.set_waits_for(self.commits.waits_for(WaitsFor::Commit));
             return Ok(Step::Idle);
         }
         if !self.apply_batch(now)? {
@@ -191,7 +204,7 @@ impl<P: Processor> TaskRunner<P> {
             self.commit_if_due(now)?;
             let waits_for =
                 if self.marks.is_holding() { WaitsFor::MissingRecords } else { WaitsFor::Nothing };
-            self.status.set_waits_for(waits_for);
+            self.status.set_waits_for(self.commits.waits_for(waits_for));
             return Ok(Step::Idle);
         }
         self.flush(now)
@@ -209,6 +222,7 @@ impl<P: Processor> TaskRunner<P> {
         let Some(last_record) = last.len().checked_sub(1).and_then(|index| last.get(index)) else {
             return Ok(false);
         };
+        crate::kill_point!("task.read");
         let boundary = Boundary {
             applied: Applied {
                 offset: last.first_offset() + last.len() as u64,
@@ -222,6 +236,7 @@ impl<P: Processor> TaskRunner<P> {
         if !frames.is_empty() {
             self.processor.apply(&frames, self.outputs.outputs_mut())?;
         }
+        crate::kill_point!("task.applied");
         self.unflushed = Some(boundary);
         Ok(true)
     }
@@ -229,15 +244,17 @@ impl<P: Processor> TaskRunner<P> {
     /// Hands the outputs of the applied batch to the log; then the batch counts as applied.
     fn flush(&mut self, now: Duration) -> Result<Step, TaskError> {
         let Some(boundary) = self.unflushed else { return Ok(Step::Idle) };
+        crate::kill_point!("task.outputs.built");
         if self.outputs.flush()? == Flushed::LogFull {
             self.status.set_waits_for(WaitsFor::LogSpace);
             return Ok(Step::Idle);
         }
+        crate::kill_point!("task.outputs.submitted");
         self.unflushed = None;
         self.applied = boundary.applied;
         self.commits.more_since.get_or_insert(now);
         self.status.set_applied(boundary.applied.offset, boundary.appended_at_ms, self.outputs.position());
-        self.status.set_waits_for(WaitsFor::Nothing);
+        self.status.set_waits_for(self.commits.waits_for(WaitsFor::Nothing));
         let left_out = self.marks.left_out();
         self.status.set_left_out(left_out.repeats, left_out.outdated);
         self.note_recovered()?;
@@ -260,8 +277,10 @@ impl<P: Processor> TaskRunner<P> {
             return Ok(());
         };
         let overdue_end = *self.overdue_end.get_or_insert(input_end);
-        // With too much staged nothing more can be read, and nothing committed before the gap closes.
-        if self.applied.offset >= overdue_end || is_full {
+        // With too much staged nothing more can be read, and nothing committed before the gap closes;
+        // unless a commit from before the gap is under way, which makes room when it ends.
+        let is_stuck = is_full && self.commits.under_way.is_none();
+        if self.applied.offset >= overdue_end || is_stuck {
             return Err(missing.into());
         }
         Ok(())
@@ -304,6 +323,7 @@ impl<P: Processor> TaskRunner<P> {
         self.outputs.save(&mut task_rows)?;
         task_rows.sort();
         let fold_rows = self.processor.freeze()?;
+        crate::kill_point!("task.commit.frozen");
         let handle = place.submit(CommitJob {
             partition: self.partition,
             after: self.outputs.position(),
@@ -312,6 +332,7 @@ impl<P: Processor> TaskRunner<P> {
             task_rows,
             applied: self.applied,
         });
+        crate::kill_point!("task.commit.queued");
         let handed_over = self.applied.offset;
         self.commits = Commits { handed_over, more_since: None, under_way: Some(handle) };
         Ok(())
@@ -323,6 +344,7 @@ impl<P: Processor> TaskRunner<P> {
         };
         self.commits.under_way = None;
         let applied = outcome?;
+        crate::kill_point!("task.commit.learned");
         self.processor.committed();
         self.status.set_committed(applied.offset);
         self.status.set_staged_bytes(self.processor.staged_bytes());

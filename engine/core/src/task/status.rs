@@ -41,9 +41,37 @@ pub enum WaitsFor {
     Commit = 2,
     /// Records missing in front of one that a writer sent (I5).
     MissingRecords = 3,
+    /// Room in the store for a commit. The fold goes on until too much is staged (I29).
+    StoreSpace = 4,
+}
+
+impl WaitsFor {
+    /// Everything that a task may wait for.
+    pub const ALL: [Self; 5] =
+        [Self::Nothing, Self::LogSpace, Self::Commit, Self::MissingRecords, Self::StoreSpace];
+
+    /// The stable name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing",
+            Self::LogSpace => "log_space",
+            Self::Commit => "commit",
+            Self::MissingRecords => "missing_records",
+            Self::StoreSpace => "store_space",
+        }
+    }
 }
 
 impl TaskStatus {
+    /// A task that could not be opened, for this reason: it has halted before its first step (I26).
+    #[must_use]
+    pub fn not_opened(name: &str, partition: Partition, input_topic: &str, reason: &str) -> Self {
+        let status = Self::new(name, partition, input_topic, 0);
+        status.set_halted(reason);
+        status
+    }
+
     /// A task that has applied and committed everything below `applied`.
     pub(crate) fn new(name: &str, partition: Partition, input_topic: &str, applied: Offset) -> Self {
         Self {
@@ -141,12 +169,8 @@ impl TaskStatus {
     /// What the task waits for.
     #[must_use]
     pub fn waits_for(&self) -> WaitsFor {
-        match self.waits_for.load(Ordering::Relaxed) {
-            1 => WaitsFor::LogSpace,
-            2 => WaitsFor::Commit,
-            3 => WaitsFor::MissingRecords,
-            _ => WaitsFor::Nothing,
-        }
+        let number = self.waits_for.load(Ordering::Relaxed);
+        WaitsFor::ALL.into_iter().find(|what| *what as u8 == number).unwrap_or(WaitsFor::Nothing)
     }
 
     /// Why the task has stopped, if it has.

@@ -2,6 +2,7 @@
 //! must be. Crashes are in [`crashes`].
 
 mod crashes;
+mod full;
 mod support;
 
 use std::sync::Arc;

@@ -48,7 +48,12 @@ pub fn compile(
         let message = format!("there are more than {CAMPAIGNS_MAX} campaign files ({dropped} too many)");
         problems.report_file(FileId(0), Fault::new(Code::TooBig, message, "move finished campaigns away"));
     }
-    match read_all(&mut problems, campaigns.len(), lookup) {
+    let compiled = read_all(&mut problems, campaigns.len(), lookup);
+    if let Some(mut again) = problems.second_look() {
+        drop(read_all(&mut again, campaigns.len(), lookup));
+        problems.add_second_look(again);
+    }
+    match compiled {
         Ok(topology) if problems.is_empty() => Ok(topology),
         _ => Err(problems.into_list()),
     }

@@ -1,6 +1,8 @@
 //! What credit facts do to the state of an order, to money and to counts: tables.
 
-use hongbao_schemas::journal::CreditStage::{self, Credited, Deferred, Refused, Reported, Started, Unknown};
+use hongbao_schemas::journal::CreditStage::{
+    self, Credited, Deferred, Refused, Reported, Started, Unknown, Withdrawn,
+};
 use hongbao_schemas::order_state::OrderState;
 
 use super::books::agree;
@@ -24,7 +26,7 @@ fn after(stages: &[CreditStage]) -> (Rig, String) {
 #[test]
 fn states_follow_the_facts() {
     use OrderState as State;
-    let cases: [(&[CreditStage], State, u64); 22] = [
+    let cases: [(&[CreditStage], State, u64); 25] = [
         // (facts, state, contradictions)
         (&[], State::Accepted, 0),
         (&[Started], State::Crediting, 0),
@@ -34,6 +36,9 @@ fn states_follow_the_facts() {
         (&[Started, Unknown], State::Unknown, 0),
         (&[Started, Deferred], State::Accepted, 0),
         (&[Started, Deferred, Started], State::Crediting, 0),
+        (&[Started, Withdrawn], State::Accepted, 0),
+        (&[Started, Unknown, Started, Withdrawn], State::Unknown, 0),
+        (&[Withdrawn], State::Accepted, 1),
         // A resend of what is unknown stays unknown until it is settled.
         (&[Started, Unknown, Started], State::Unknown, 0),
         (&[Started, Unknown, Started, Deferred], State::Unknown, 0),

@@ -93,7 +93,7 @@ impl ModelOrder {
                 }
                 self.attempts.push(Attempt::Unknown(reason.to_owned()));
             }
-            CreditStage::Deferred => {
+            CreditStage::Deferred | CreditStage::Withdrawn => {
                 if running {
                     self.attempts.pop();
                 }
@@ -168,8 +168,11 @@ impl Model {
                         None => false,
                     };
                     self.contradictions += u64::from(!followed);
-                    if followed && fact.stage == CreditStage::Started {
-                        *self.sent.entry(fact.lane.to_owned()).or_default() += 1;
+                    let sent = self.sent.entry(fact.lane.to_owned()).or_default();
+                    match fact.stage {
+                        CreditStage::Started if followed => *sent += 1,
+                        CreditStage::Withdrawn if followed => *sent -= 1,
+                        _ => {}
                     }
                 }
                 for order in self.orders.iter_mut().filter(|order| order.lane == fact.lane) {

@@ -104,7 +104,7 @@ fn an_intent_that_was_not_sent_in_time_is_withdrawn_and_made_anew() {
     assert_eq!(script.lock().sent.len(), 1, "one slot");
     script.lock().is_silent = false;
     world.run(&mut dispatcher, 200);
-    assert_eq!(world.stories(0, "cash"), ["sC", "sC", "sdsC", "sdsC"]);
+    assert_eq!(world.stories(0, "cash"), ["sC", "sC", "swsC", "swsC"]);
     let counts = dispatcher.status().lanes()[0].counts;
     assert_eq!((counts.sent, counts.deferred), (4, 2), "what was withdrawn was not sent");
 }
@@ -382,7 +382,7 @@ fn a_resend_is_withdrawn_when_the_key_dies_while_its_intent_is_synced() {
     world.run(&mut dispatcher, 50);
     world.log.sync();
     assert_eq!(script.lock().sent.len(), 1);
-    assert_eq!(world.stories(0, "cash"), ["susdR"]);
+    assert_eq!(world.stories(0, "cash"), ["suswR"]);
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! Each rule about an order, from its answers to its story in the journal. Stories: s started,
-//! d deferred, u unknown, C credited, F refused, R reported.
+//! d deferred, w withdrawn, u unknown, C credited, F refused, R reported.
 
 use std::time::Duration;
 

@@ -172,6 +172,7 @@ impl OrderView {
             CreditStage::Started => 's',
             CreditStage::Credited => 'C',
             CreditStage::Deferred => 'd',
+            CreditStage::Withdrawn => 'w',
             CreditStage::Refused => 'F',
             CreditStage::Unknown => 'u',
             CreditStage::Reported => 'R',
@@ -186,7 +187,7 @@ impl OrderView {
                 assert!(self.first_intent_ms.is_some(), "order {seq} was never intended");
                 (self.is_started, self.is_unknown) = (false, true);
             }
-            CreditStage::Deferred => {
+            CreditStage::Deferred | CreditStage::Withdrawn => {
                 assert!(self.is_started, "order {seq} has no attempt: {}", self.story);
                 self.is_started = false;
                 if !self.is_unknown {

@@ -1,0 +1,109 @@
+//! A disk without space: nothing is acknowledged that is not there, and with space the node goes on (F4).
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rustix::process::Signal;
+
+use super::{Faults, Round, round_of, story};
+use crate::process::End;
+use crate::rig::{DEADLINE, Mall, until};
+use crate::wait::Dice;
+
+/// Size of the file system.
+const SIZE: &str = "size=12m";
+const BATCHES_BEFORE: u64 = 20;
+const BATCHES_FULL: u64 = 200;
+const BLOCK_BYTES: usize = 4 << 10;
+/// Blocks that stay free at first, so that the disk runs full in the middle of something.
+const FREE_BLOCKS_MAX: u64 = 100;
+
+/// A small file system; unmounted when dropped.
+struct Mounted(PathBuf);
+
+impl Mounted {
+    fn mount(path: &Path) -> io::Result<Self> {
+        fs::create_dir_all(path)?;
+        let done = Command::new("mount").args(["-t", "tmpfs", "-o", SIZE, "hongbao"]).arg(path).status()?;
+        let refused = "cannot mount a small file system: the part for full disks needs root";
+        if done.success() { Ok(Self(path.to_owned())) } else { Err(io::Error::other(refused)) }
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        drop(Command::new("umount").arg("-l").arg(&self.0).status());
+    }
+}
+
+/// Fills the disk under a running node, gives space back, then compares.
+pub fn round(faults: &Faults, home: &Path, dice: Dice) -> io::Result<Round> {
+    let mut mall = Mall::start(&faults.program, home, "steady", faults.seed)?;
+    let address = mall.address;
+    let _mounted = Mounted::mount(&home.join("node"))?;
+    let mut story = story(faults, home, &mut mall, address, dice)?;
+    let mut process = story.rig.start(&[])?;
+    let mut api = story.rig.connect(&mut process)?;
+    for _ in 0..BATCHES_BEFORE {
+        api = api.take().and_then(|open| story.send(open));
+    }
+    let ballast = story.rig.folder.join("ballast");
+    let free = story.dice.below(FREE_BLOCKS_MAX);
+    fill(&ballast, free)?;
+    let (mut taken, mut refused) = (0, 0);
+    for _ in 0..BATCHES_FULL {
+        let Some(open) = api.take() else { break };
+        api = story.send(open);
+        if story.traffic.is_open() { refused += 1 } else { taken += 1 }
+    }
+    fs::remove_file(&ballast)?;
+    let mut sums = vec![("taken_while_full".to_owned(), taken), ("refused_while_full".to_owned(), refused)];
+    let Some(mut open) = api.or(story.rig.connect(&mut process)?) else {
+        story.violated(format!("F4: the node has ended:\n{}", process.says()));
+        return Ok(round_of(story, sums));
+    };
+    let goes_on = until("awards are taken again, or something has halted", || {
+        let standing = open.get("/readyz")?.body;
+        if standing.starts_with(b"halted") {
+            eprintln!("full disk, {free} blocks left: {}", String::from_utf8_lossy(&standing).trim());
+            return Ok(Some(false));
+        }
+        let batch = story.traffic.batch(3);
+        let is_taken = open.post("/v1/awards", &batch)?.status == 202;
+        if is_taken {
+            story.traffic.acknowledge();
+        }
+        Ok(is_taken.then_some(true))
+    })?;
+    sums.push(("went_on".to_owned(), u64::from(goes_on)));
+    sums.push(("halted".to_owned(), u64::from(!goes_on)));
+    process.signal(Signal::TERM);
+    let end = process.ends_within(DEADLINE)?;
+    if goes_on && end != Some(End::Code(0)) {
+        story.violated(format!("a graceful stop ended with {end:?}:\n{}", process.says()));
+    }
+    drop(process);
+    story.compare()?;
+    if !story.violations.is_empty() {
+        // The file system goes with this function.
+        story.violated(process_log(&story.rig.folder));
+    }
+    Ok(round_of(story, sums))
+}
+
+fn process_log(folder: &Path) -> String {
+    fs::read_to_string(folder.join("node.log")).unwrap_or_default()
+}
+
+/// Takes all space but some blocks.
+fn fill(ballast: &Path, free_blocks: u64) -> io::Result<()> {
+    let block = [7; BLOCK_BYTES];
+    let mut file = fs::File::create(ballast)?;
+    let mut written = 0_u64;
+    while file.write_all(&block).is_ok() {
+        written += 1;
+    }
+    file.set_len(written.saturating_sub(free_blocks) * BLOCK_BYTES as u64)
+}

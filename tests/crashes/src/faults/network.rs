@@ -1,0 +1,42 @@
+//! A bad network between the node and its downstream: whatever it does, no order takes effect twice,
+//! and each one ends (I10, I11).
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use super::proxy::{NAMES, Proxy};
+use super::{Faults, Round, round_of, story};
+use crate::rig::Mall;
+use crate::wait::{Dice, pause};
+
+const BATCHES: u64 = 150;
+const PACE: Duration = Duration::from_millis(8);
+
+/// Some awards through a hostile proxy, then the comparison with the proxy healed.
+pub fn round(faults: &Faults, home: &Path, mut dice: Dice) -> io::Result<Round> {
+    let mut mall = Mall::start(&faults.program, home, "steady", faults.seed)?;
+    let proxy = Proxy::start(mall.address, dice.below(u64::MAX))?;
+    let mut story = story(faults, home, &mut mall, proxy.address, dice)?;
+    let mut process = story.rig.start(&[])?;
+    let mut api = story.rig.connect(&mut process)?;
+    for _ in 0..BATCHES {
+        let Some(open) = api.take() else {
+            story.violated(format!("the node broke a connection:\n{}", process.says()));
+            break;
+        };
+        api = story.send(open);
+        pause(PACE);
+    }
+    process.kill()?;
+    proxy.heal();
+    story.compare()?;
+    let counts = NAMES.iter().zip(proxy.counts()).map(|(name, count)| ((*name).to_owned(), count));
+    let counts: Vec<(String, u64)> = counts.collect();
+    for (name, count) in &counts {
+        if *count == 0 {
+            story.violated(format!("too weak: no exchange was {name}"));
+        }
+    }
+    Ok(round_of(story, counts))
+}

@@ -1,0 +1,66 @@
+//! What a run came to: one JSON object, and the exit code.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use crate::wait::elapsed;
+
+/// Ran, and found something.
+const FOUND: u8 = 3;
+/// Ticks of processor time a second, the same on every Linux that we know.
+const TICKS_PER_S: f64 = 100.0;
+
+/// Figures of a run.
+pub struct Figures {
+    name: &'static str,
+    began: Duration,
+    fields: Map<String, Value>,
+    /// What must not be; any of them fails the run.
+    pub violations: Vec<String>,
+}
+
+impl Figures {
+    /// A run begins.
+    #[must_use]
+    pub fn begin(name: &'static str) -> Self {
+        Self { name, began: elapsed(), fields: Map::new(), violations: Vec::new() }
+    }
+
+    /// Sets a figure.
+    pub fn set(&mut self, name: &str, value: Value) {
+        self.fields.insert(name.to_owned(), value);
+    }
+
+    /// Adds to a figure.
+    pub fn add(&mut self, name: &str, more: u64) {
+        let sum = self.fields.get(name).and_then(Value::as_u64).unwrap_or_default() + more;
+        self.set(name, json!(sum));
+    }
+
+    /// Prints violations on stderr and the figures on stdout, and tells the exit code.
+    #[must_use]
+    pub fn end(mut self) -> ExitCode {
+        for violation in &self.violations {
+            eprintln!("VIOLATION {violation}");
+        }
+        let wall_s = elapsed().saturating_sub(self.began).as_secs_f64();
+        self.set("violations", json!(self.violations.len()));
+        self.set("wall_s", json!((wall_s * 10.0).round() / 10.0));
+        self.set("cpu_s", json!(cpu_s()));
+        let mut whole = Map::from_iter([("name".to_owned(), json!(self.name))]);
+        whole.append(&mut self.fields);
+        println!("{}", Value::Object(whole));
+        if self.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FOUND) }
+    }
+}
+
+/// Processor time of this process and of those that it waited for, in seconds.
+fn cpu_s() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // The name in front may hold spaces; behind its bracket times are fields 12 to 15.
+    let rest = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let ticks = rest.split_whitespace().skip(11).take(4).filter_map(|field| field.parse::<f64>().ok());
+    (ticks.sum::<f64>() / TICKS_PER_S).round()
+}

@@ -1,0 +1,99 @@
+//! `flips`: one byte of a stopped data folder is changed. The node then shows the same state, or it
+//! refuses, halts or reports; it never goes on with something else (F5, I26).
+
+mod damage;
+mod trial;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+
+use crate::figures::Figures;
+use crate::jobs::on_threads;
+use crate::wait::Dice;
+use damage::Damage;
+use trial::{Base, Verdict};
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct Flips {
+    /// The binary.
+    pub program: PathBuf,
+    /// Where data folders go.
+    pub folder: PathBuf,
+    pub count: u64,
+    pub seed: u64,
+    /// Trials at a time.
+    pub jobs: u64,
+}
+
+/// Outcomes by kind of file.
+type Outcomes = BTreeMap<&'static str, BTreeMap<&'static str, u64>>;
+
+#[derive(Default)]
+struct Found {
+    outcomes: Outcomes,
+    violations: Vec<String>,
+}
+
+/// Runs until there were enough flips.
+///
+/// # Errors
+/// The harness itself cannot go on.
+pub fn run(flips: &Flips) -> io::Result<Figures> {
+    let mut figures = Figures::begin("flips");
+    let (done, found) = (AtomicU64::new(0), Mutex::new(Found::default()));
+    on_threads(flips.jobs, |job| work(flips, job, &done, &found))?;
+    let Found { outcomes, violations } = found.into_inner();
+    let mut sums = BTreeMap::<&str, u64>::new();
+    for (verdict, count) in outcomes.values().flatten() {
+        *sums.entry(verdict).or_default() += count;
+    }
+    figures.set("flips", json!(sums.values().sum::<u64>()));
+    figures.set("outcomes", sums.iter().map(|(verdict, count)| (*verdict, json!(count))).collect::<Value>());
+    figures.set("outcomes_by_file", json!(outcomes));
+    for kind in damage::KINDS {
+        if !outcomes.contains_key(kind) && flips.count >= 200 {
+            figures.violations.push(format!("too weak: nothing was changed in a file of kind {kind}"));
+        }
+    }
+    figures.violations.extend(violations);
+    Ok(figures)
+}
+
+fn work(flips: &Flips, job: u64, done: &AtomicU64, found: &Mutex<Found>) -> io::Result<()> {
+    let home = flips.folder.join(format!("job-{job}"));
+    let bases = [Base::make(flips, &home, job, true)?, Base::make(flips, &home, job, false)?];
+    loop {
+        let number = done.fetch_add(1, Ordering::SeqCst);
+        if number >= flips.count {
+            break;
+        }
+        let mut dice = Dice(flips.seed.wrapping_mul(0x1_0000_0001) ^ (number << 8));
+        let base = &bases[dice.below(2) as usize];
+        let (trial, damage) = base.damaged(number, &mut dice)?;
+        let verdict = base.judge(&trial, &damage)?;
+        let mut found = found.lock();
+        *found.outcomes.entry(damage.kind).or_default().entry(verdict.name()).or_default() += 1;
+        if let Verdict::Different(what) = verdict {
+            let kept = trial.folder.display();
+            let place = describe(&damage);
+            found.violations.push(format!("flip {number}: {place}, kept in {kept}: {what}"));
+        } else {
+            std::fs::remove_dir_all(&trial.folder)?;
+        }
+    }
+    let mut found = found.lock();
+    for base in &bases {
+        found.violations.extend(base.mall_changed()?);
+    }
+    Ok(())
+}
+
+fn describe(damage: &Damage) -> String {
+    format!("{} {} at {}", damage.path.display(), damage.what, damage.at)
+}

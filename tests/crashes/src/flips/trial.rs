@@ -1,0 +1,215 @@
+//! A sound data folder, and what a node makes of a damaged copy of it.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use super::Flips;
+use super::damage::{self, Damage};
+use crate::http::Connection;
+use crate::process::{End, Process};
+use crate::rig::{DEADLINE, Mall, MallBook, Pendants, Rig, until};
+use crate::traffic::Traffic;
+use crate::wait::{Dice, pause};
+
+/// What earlier processes said is not for a copy.
+const OWN_LOGS: [&str; 2] = ["node.log", "check.log"];
+/// A node that breaks a connection has ended, or is about to.
+const GONE_WITHIN: Duration = Duration::from_secs(5);
+const BATCHES: u32 = 60;
+const BATCH_ITEMS: u64 = 15;
+
+/// A data folder that was written by a node which stopped, or was killed.
+pub struct Base {
+    rig: Rig,
+    mall: Mall,
+    settled: MallBook,
+    /// What the undamaged folder shows.
+    counts: Value,
+}
+
+/// What became of a damaged folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The node shows the same, and the audit finds nothing.
+    Equal,
+    /// The node does not start, and says why.
+    Refused,
+    /// A part of the node has halted and says why.
+    Halted,
+    /// The end of the log was taken for torn, cut off and reported: nothing behind it said that it
+    /// had been durable.
+    Cut,
+    /// What nobody has read yet is found by the audit.
+    Found,
+    /// Wrong.
+    Different(String),
+}
+
+impl Verdict {
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Equal => "equal",
+            Self::Refused => "refused",
+            Self::Halted => "halted",
+            Self::Cut => "cut_and_reported",
+            Self::Found => "found_by_audit",
+            Self::Different(_) => "different",
+        }
+    }
+}
+
+/// What a node says of itself.
+enum Standing {
+    Ready(Value),
+    Halted,
+    Ended(End),
+}
+
+impl Base {
+    /// Makes a folder, and lets everything in it end once at its downstream.
+    pub fn make(flips: &Flips, home: &Path, job: u64, is_stopped: bool) -> io::Result<Self> {
+        let name = if is_stopped { "stopped" } else { "killed" };
+        fs::create_dir_all(home)?;
+        let mall = Mall::start(&flips.program, home, "steady", flips.seed ^ job)?;
+        let rig = Rig::new(&flips.program, home.join(name), 2, mall.address, Pendants::Within)?;
+        let mut traffic = Traffic::new(format!("j{job}"), flips.seed ^ job);
+        let mut process = rig.start(&[])?;
+        let mut api = listening(&rig, &mut process)?;
+        for _ in 0..BATCHES {
+            let batch = traffic.batch(BATCH_ITEMS);
+            let answer = api.post("/v1/awards", &batch);
+            let answer = answer.map_err(|error| io::Error::other(format!("{error}: {}", process.says())))?;
+            match answer.status {
+                200 | 202 => traffic.acknowledge(),
+                status => return Err(io::Error::other(format!("awards were answered with {status}"))),
+            }
+            pause(Duration::from_millis(2));
+        }
+        if is_stopped {
+            rig.settled(&mut api)?;
+            process.signal(Signal::TERM);
+            process.ends_within(DEADLINE)?;
+        } else {
+            process.kill()?;
+        }
+        let mut base = Self { rig, mall, settled: MallBook::default(), counts: Value::Null };
+        // What the sound folder comes to: afterwards the downstream has nothing to learn from it.
+        let whole = base.copy("whole")?;
+        let mut process = whole.start(&[])?;
+        let mut api = listening(&whole, &mut process)?;
+        whole.settled(&mut api)?;
+        base.counts = api.get("/v1/counts")?.json();
+        base.settled = base.mall.book()?;
+        Ok(base)
+    }
+
+    fn copy(&self, name: &str) -> io::Result<Rig> {
+        let target = self.rig.folder.with_file_name(name);
+        copy_all(&self.rig.folder, &target)?;
+        self.rig.moved_to(target)
+    }
+
+    /// A copy with one changed byte.
+    pub fn damaged(&self, number: u64, dice: &mut Dice) -> io::Result<(Rig, Damage)> {
+        let trial = self.copy(&format!("flip-{number}"))?;
+        let damage = damage::inflict(&trial.data(), dice)?;
+        Ok((trial, damage))
+    }
+
+    /// Starts a node over a damaged folder.
+    pub fn judge(&self, trial: &Rig, damage: &Damage) -> io::Result<Verdict> {
+        let mut process = trial.start(&[])?;
+        let standing = self.stands(trial, &mut process, damage)?;
+        if !matches!(standing, Standing::Ended(_)) {
+            process.kill()?;
+        }
+        let says = process.says();
+        if says.contains("panicked") {
+            return Ok(Verdict::Different(format!("a panic:\n{says}")));
+        }
+        let counts = match standing {
+            Standing::Ended(End::Code(code)) if code > 0 && says.contains("error: ") => {
+                return Ok(Verdict::Refused);
+            }
+            Standing::Ended(end) => return Ok(Verdict::Different(format!("ended with {end:?}:\n{says}"))),
+            Standing::Halted => return Ok(Verdict::Halted),
+            Standing::Ready(counts) => counts,
+        };
+        // What was taken for torn is gone, from the log or from a ledger's book; it was reported.
+        let was_cut = damage.kind == "segment" && says.contains("a torn end was cut off");
+        let (end, printed) = trial.check()?;
+        if end == End::Code(0) && counts == self.counts {
+            return Ok(Verdict::Equal);
+        }
+        if was_cut {
+            return Ok(Verdict::Cut);
+        }
+        let is_unread = printed.lines().any(|line| line.starts_with("I26  FAIL"));
+        Ok(match end {
+            End::Code(3) if is_unread => Verdict::Found,
+            End::Code(1) if printed.contains("error: ") => Verdict::Found,
+            End::Code(0) => Verdict::Different(format!("counts are {counts}, were {}", self.counts)),
+            _ => Verdict::Different(format!("audit: {end:?}\n{printed}")),
+        })
+    }
+
+    /// Waits until the node is ready, halted or gone. What could change the keys of orders gets time
+    /// to send some.
+    fn stands(&self, trial: &Rig, process: &mut Process, damage: &Damage) -> io::Result<Standing> {
+        let Some(mut api) = trial.connect(process)? else {
+            return Ok(Standing::Ended(process.ended()?.unwrap_or(End::Code(-1))));
+        };
+        let may_resend = damage.kind == "folder";
+        until("the node is ready, halted or gone", || match Self::looks(&mut api, may_resend) {
+            Ok(standing) => Ok(standing),
+            Err(error) => match process.ends_within(GONE_WITHIN)? {
+                Some(end) => Ok(Some(Standing::Ended(end))),
+                None => Err(io::Error::other(format!("{error}: {}", process.says()))),
+            },
+        })
+    }
+
+    fn looks(api: &mut Connection, may_resend: bool) -> io::Result<Option<Standing>> {
+        let answer = api.get("/readyz")?;
+        if answer.body.starts_with(b"halted") {
+            return Ok(Some(Standing::Halted));
+        }
+        if answer.status != 200 || (may_resend && Rig::are_settled(api)?.is_none()) {
+            return Ok(None);
+        }
+        Ok(Some(Standing::Ready(api.get("/v1/counts")?.json())))
+    }
+
+    /// Whether the downstream learned anything from damaged folders: an order under another key is
+    /// an order paid twice (I10, I13).
+    pub fn mall_changed(&self) -> io::Result<Option<String>> {
+        let now = self.mall.book()?;
+        let is_same = now.effects == self.settled.effects && now.double_effects == 0 && now.mismatches == 0;
+        Ok((!is_same).then(|| format!("I10, I13: the downstream had {:?}, now {now:?}", self.settled)))
+    }
+}
+
+/// A connection to a node that must come up.
+fn listening(rig: &Rig, process: &mut Process) -> io::Result<Connection> {
+    let found = rig.connect(process)?;
+    found.ok_or_else(|| io::Error::other(format!("the node does not start: {}", process.says())))
+}
+
+fn copy_all(from: &Path, to: &PathBuf) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_all(&entry.path(), &target)?;
+        } else if !OWN_LOGS.iter().any(|name| entry.file_name() == *name) {
+            fs::copy(entry.path(), &target)?;
+        }
+    }
+    Ok(())
+}

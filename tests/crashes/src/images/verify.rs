@@ -1,0 +1,195 @@
+//! What must hold of an image: it opens, what was promised is there, stores are at or behind the log,
+//! and rows are a function of how far a store has come.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hongbao_engine::clock::{Clock, SystemClock};
+use hongbao_engine::log::Log;
+use hongbao_engine::partition::Partition;
+use hongbao_engine::records::{ReadBatch, crc};
+use hongbao_engine::store::Store;
+use hongbao_rocks::{RocksEnv, RocksStore};
+use hongbao_schemas::award::Award;
+use hongbao_schemas::journal::{CreditStage, Fact};
+use hongbao_segments::{SegmentLog, SegmentOptions};
+
+use super::record::{Promises, Recording};
+use crate::process::End;
+use crate::rig::{DEADLINE, Rig};
+
+/// As the rig squeezes it.
+const SEGMENT_BYTES: u64 = 128 << 10;
+const PARTITION: Partition = Partition(0);
+/// Lanes, each opened once when a node has recovered.
+const OPENED: &str = "sink.lane.started:3";
+const CACHE_BYTES: usize = 8 << 20;
+
+/// Stores, their logs and topics.
+const STORES: [(&str, &str, &str); 3] = [
+    ("state/intake-0", "log", "awards"),
+    ("state/views-0", "log", "journal"),
+    ("ledger/bank/accounts-0", "ledger/bank/book", "book"),
+];
+
+/// What images of one recording have in common.
+pub struct Verifier<'a> {
+    recording: &'a Recording,
+    rocks: RocksEnv,
+    clock: Arc<dyn Clock>,
+    /// Digest of all rows by store and offset.
+    digests: BTreeMap<(&'static str, u64), u32>,
+}
+
+type Checked = Result<(), String>;
+
+impl<'a> Verifier<'a> {
+    /// A verifier of the images of a recording.
+    ///
+    /// # Errors
+    /// RocksDB cannot be set up.
+    pub fn new(recording: &'a Recording) -> io::Result<Self> {
+        let rocks = RocksEnv::new(CACHE_BYTES).map_err(io::Error::other)?;
+        Ok(Self { recording, rocks, clock: Arc::new(SystemClock::new()), digests: BTreeMap::new() })
+    }
+
+    /// Opens log, book and stores of an image within this process. A node that `went_on` wrote a
+    /// story of its own, whose offsets mean other records.
+    pub fn open(&mut self, data: &Path, promises: &Promises, went_on: bool) -> Checked {
+        let logs: BTreeMap<&str, Option<SegmentLog>> = ["log", "ledger/bank/book"]
+            .into_iter()
+            .map(|name| Ok((name, self.open_log(&data.join(name))?)))
+            .collect::<Result<_, String>>()?;
+        self.promises_hold(logs["log"].as_ref(), promises)?;
+        for (name, log, topic) in STORES {
+            let Some((applied, digest)) = self.open_store(data, name, logs[log].as_ref(), topic)? else {
+                continue;
+            };
+            if !went_on && *self.digests.entry((name, applied)).or_insert(digest) != digest {
+                return Err(format!("I6: rows of {name} at {applied} are not always the same"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts the node over an image until it has recovered, and audits what it made of it.
+    ///
+    /// # Errors
+    /// Of the system.
+    pub fn start(&self, rig: &Rig) -> io::Result<Checked> {
+        let mut process = rig.start(&[("HONGBAO_KILL_AT", OPENED)])?;
+        let end = process.ends_within(DEADLINE)?;
+        if end != Some(End::Killed) {
+            return Ok(Err(format!("the node does not recover: {end:?}\n{}", process.says())));
+        }
+        let (end, printed) = rig.check()?;
+        Ok(if end == End::Code(0) { Ok(()) } else { Err(format!("check ended with {end:?}\n{printed}")) })
+    }
+
+    /// A log that is there; one that was never made is none.
+    fn open_log(&self, dir: &Path) -> Result<Option<SegmentLog>, String> {
+        if !dir.join("meta").exists() {
+            return Ok(None);
+        }
+        let options = SegmentOptions {
+            partitions: 1,
+            segment_bytes: SEGMENT_BYTES,
+            sync_max_delay: Duration::from_millis(1),
+            sync_max_bytes: 1 << 20,
+        };
+        let opened = SegmentLog::open(dir, options, Arc::clone(&self.clock));
+        let (log, recovery) = opened.map_err(|error| format!("I26: {error}"))?;
+        let damage = recovery.partitions.iter().find_map(|partition| partition.damage.as_ref());
+        damage.map_or(Ok(Some(log)), |what| Err(format!("I26: {}: {what}", dir.display())))
+    }
+
+    fn promises_hold(&self, log: Option<&SegmentLog>, promises: &Promises) -> Checked {
+        let (mut awards, mut numbers, mut intended) = (BTreeSet::new(), BTreeMap::new(), BTreeSet::new());
+        if let Some(log) = log {
+            each_record(log, "awards", |record| {
+                if let Ok(award) = Award::decode(record) {
+                    awards.insert(award.order_no.to_owned());
+                }
+            })?;
+            each_record(log, "journal", |record| match Fact::decode(record) {
+                Ok(Fact::Accepted(fact)) => {
+                    let place = (fact.lane.to_owned(), fact.lane_seq);
+                    numbers.insert(fact.award.order_no.to_owned(), place);
+                }
+                Ok(Fact::Credit(fact)) if fact.stage == CreditStage::Started => {
+                    let ranges = fact.ranges.iter().flat_map(|range| range.first()..range.end());
+                    intended.extend(ranges.map(|seq| (fact.lane.to_owned(), seq)));
+                }
+                _ => {}
+            })?;
+        }
+        if let Some(lost) = self.recording.acknowledged(promises).find(|number| !awards.contains(*number)) {
+            return Err(format!("I25: {lost} was acknowledged and is not in the log"));
+        }
+        let is_intended = |number: &String| numbers.get(number).is_some_and(|place| intended.contains(place));
+        match promises.sent.iter().find(|number| !is_intended(number)) {
+            Some(number) => Err(format!("I12: {number} was sent and has no intent")),
+            None => Ok(()),
+        }
+    }
+
+    /// How far a store has come, and a digest of its rows; none if it was never made.
+    fn open_store(
+        &self,
+        data: &Path,
+        name: &str,
+        log: Option<&SegmentLog>,
+        topic: &str,
+    ) -> Result<Option<(u64, u32)>, String> {
+        // Without it the store was never made; the node makes it anew.
+        let Ok(identity) = fs::read_to_string(data.join(name).join("identity")) else { return Ok(None) };
+        let failed = |error| format!("{name}: {error}");
+        let store = RocksStore::open(&data.join(name), &self.rocks, &identity).map_err(failed)?;
+        let applied = store.applied().map_err(failed)?;
+        if let Some(last) = applied.offset.checked_sub(1) {
+            let log = log.ok_or_else(|| format!("I6: {name} has rows, its log is not there"))?;
+            let mut batch = ReadBatch::new();
+            let (_, end) = log.range(PARTITION, topic).map_err(|error| error.to_string())?;
+            if end < applied.offset {
+                return Err(format!("I6: {name} has come to {}, its log to {end}", applied.offset));
+            }
+            log.read(PARTITION, topic, last, 1, &mut batch).map_err(|error| error.to_string())?;
+            let found = batch.frames().next().and_then(|frame| frame.get(0)).map(crc);
+            if found != Some(applied.last_record_crc) {
+                return Err(format!("I6: {name} was folded from another log"));
+            }
+        }
+        let mut digest = 0;
+        let mut note = |key: &[u8], value: &[u8]| {
+            digest = crc32c_of(digest, key);
+            digest = crc32c_of(digest, value);
+            ControlFlow::Continue(())
+        };
+        store.scan(b"", &[0xff; 4], &mut note).map_err(failed)?;
+        Ok(Some((applied.offset, digest)))
+    }
+}
+
+/// A checksum that goes on from another.
+fn crc32c_of(before: u32, bytes: &[u8]) -> u32 {
+    crc(&[&before.to_le_bytes()[..], &(bytes.len() as u64).to_le_bytes(), bytes].concat())
+}
+
+fn each_record(log: &SegmentLog, topic: &str, mut each: impl FnMut(&[u8])) -> Checked {
+    let text = |error: hongbao_engine::log::LogError| format!("I26: {topic}: {error}");
+    let (mut from, end) = log.range(PARTITION, topic).map_err(text)?;
+    let mut batch = ReadBatch::new();
+    while from < end {
+        log.read(PARTITION, topic, from, 1 << 20, &mut batch).map_err(text)?;
+        for (offset, record) in batch.frames().flat_map(|frame| frame.records()) {
+            from = offset + 1;
+            each(record);
+        }
+    }
+    Ok(())
+}

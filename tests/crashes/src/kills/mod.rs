@@ -1,0 +1,143 @@
+//! `kills`: the real program under load, killed at every named place and at any moment, also while
+//! it recovers from the kill before.
+
+mod aim;
+mod chain;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use hongbao_engine::crash::POINTS;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+
+use crate::figures::Figures;
+use crate::jobs::on_threads;
+use crate::rig::{Mall, Pendants, Rig};
+use crate::story::Story;
+use crate::traffic::Traffic;
+use crate::wait::Dice;
+use aim::Aim;
+use chain::{Chain, Tally};
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct Kills {
+    /// The binary, built with the feature `kill-points`.
+    pub program: PathBuf,
+    /// Where data folders go; one in memory is fine, since a kill loses nothing that was written.
+    pub folder: PathBuf,
+    pub count: u64,
+    pub seed: u64,
+    /// Chains at a time.
+    pub jobs: u64,
+}
+
+/// Kills in one data folder: from, and how many more at most.
+const CHAIN_KILLS: (u64, u64) = (6, 14);
+
+/// Runs until there were enough kills.
+///
+/// # Errors
+/// The harness itself cannot go on.
+pub fn run(kills: &Kills) -> io::Result<Figures> {
+    let aim = Mutex::new(Aim::default());
+    let (begun, chains) = (AtomicU64::new(0), AtomicU64::new(0));
+    let tallies = Mutex::new(Vec::new());
+    let mut figures = Figures::begin("kills");
+    on_threads(kills.jobs, |job| work(kills, job, &aim, &begun, &chains, &tallies))?;
+    report(&mut figures, &aim.into_inner(), tallies.into_inner());
+    Ok(figures)
+}
+
+fn work(
+    kills: &Kills,
+    job: u64,
+    aim: &Mutex<Aim>,
+    begun: &AtomicU64,
+    chains: &AtomicU64,
+    tallies: &Mutex<Vec<Tally>>,
+) -> io::Result<()> {
+    let home = kills.folder.join(format!("job-{job}"));
+    std::fs::create_dir_all(&home)?;
+    let mut mall = Mall::start(&kills.program, &home, "flaky", kills.seed ^ job)?;
+    loop {
+        let chain = chains.fetch_add(1, Ordering::SeqCst);
+        let mut dice = Dice(kills.seed.wrapping_mul(0x1_0000_0001) ^ (chain << 20));
+        let wanted = CHAIN_KILLS.0 + dice.below(CHAIN_KILLS.1);
+        let before = begun.fetch_add(wanted, Ordering::SeqCst);
+        if before >= kills.count {
+            return Ok(());
+        }
+        let wanted = wanted.min(kills.count - before);
+        let tally = one_chain(kills, &home, chain, wanted, dice, &mut mall, aim)?;
+        let is_broken = !tally.violations.is_empty();
+        tallies.lock().push(tally);
+        if is_broken {
+            begun.fetch_add(kills.count, Ordering::SeqCst);
+        }
+    }
+}
+
+/// Runs a chain, and keeps its folder when something is wrong.
+fn one_chain(
+    kills: &Kills,
+    home: &Path,
+    number: u64,
+    wanted: u64,
+    mut dice: Dice,
+    mall: &mut Mall,
+    aim: &Mutex<Aim>,
+) -> io::Result<Tally> {
+    let folder = home.join(format!("chain-{number}"));
+    let partitions = 1 + dice.below(2) as u16;
+    let rig = Rig::new(&kills.program, folder, partitions, mall.address, Pendants::Within)?;
+    let traffic = Traffic::new(format!("c{number}"), kills.seed ^ (number << 32));
+    let story = Story::begin(rig, mall, traffic, dice)?;
+    let chain = Chain { story, aim, tally: Tally::default() };
+    let (rig, mut tally) = chain.run(wanted)?;
+    if tally.violations.is_empty() {
+        std::fs::remove_dir_all(&rig.folder)?;
+    } else {
+        let kept = rig.folder.display();
+        for violation in &mut tally.violations {
+            *violation = format!("chain {number} of seed {}, kept in {kept}: {violation}", kills.seed);
+        }
+    }
+    Ok(tally)
+}
+
+fn report(figures: &mut Figures, aim: &Aim, tallies: Vec<Tally>) {
+    let mut sums = BTreeMap::<&str, u64>::new();
+    for tally in tallies {
+        for (name, more) in [
+            ("kills", tally.kills),
+            ("kills_in_recovery", tally.in_recovery),
+            ("awards", tally.awards),
+            ("duplicates", tally.duplicates),
+            ("unknown_outcomes", tally.unknown_outcomes),
+            ("chains", 1),
+        ] {
+            *sums.entry(name).or_default() += more;
+        }
+        figures.violations.extend(tally.violations);
+    }
+    for (name, sum) in &sums {
+        figures.set(name, json!(sum));
+    }
+    let (by_place, moments) = aim.hits();
+    let least = by_place.values().min().copied().unwrap_or_default();
+    figures.set("points", json!(POINTS.len()));
+    figures.set("kills_at_least_by_point", json!(least));
+    figures.set("kills_at_any_moment", json!(moments));
+    figures
+        .set("kills_by_point", by_place.iter().map(|(name, hits)| (*name, json!(hits))).collect::<Value>());
+    // A run with fewer kills than places cannot reach them all.
+    if sums.get("kills").is_some_and(|kills| *kills >= 2 * POINTS.len() as u64) {
+        for (name, tries) in aim.missing() {
+            figures.violations.push(format!("too weak: {name} was never reached, tried {tries} times"));
+        }
+    }
+}

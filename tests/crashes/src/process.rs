@@ -1,0 +1,149 @@
+//! Processes of the binary under test.
+
+use std::fs::File;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::wait::{elapsed, pause};
+
+const LOOK_EVERY: Duration = Duration::from_millis(1);
+
+/// A process; killed when dropped.
+pub struct Process {
+    child: Child,
+    says: PathBuf,
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// By itself, with this code.
+    Code(i32),
+    /// By SIGKILL.
+    Killed,
+    /// By another signal.
+    Signal(i32),
+}
+
+impl From<ExitStatus> for End {
+    fn from(status: ExitStatus) -> Self {
+        match (status.code(), status.signal()) {
+            (Some(code), _) => Self::Code(code),
+            (None, Some(9)) => Self::Killed,
+            (None, signal) => Self::Signal(signal.unwrap_or_default()),
+        }
+    }
+}
+
+impl Process {
+    /// Starts a program whose whole environment is `variables`, and what it says goes into `says`.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start(
+        program: &Path,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+        says: &Path,
+    ) -> io::Result<Self> {
+        let out = File::options().create(true).append(true).open(says)?;
+        let child = Command::new(program)
+            .args(arguments)
+            .env_clear()
+            .envs(variables.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(out.try_clone()?)
+            .stderr(out)
+            .spawn()?;
+        Ok(Self { child, says: says.to_owned() })
+    }
+
+    /// Its number.
+    #[must_use]
+    pub fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    /// What it and its predecessors in the same file said.
+    #[must_use]
+    pub fn says(&self) -> String {
+        std::fs::read(&self.says)
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+            .unwrap_or_default()
+    }
+
+    /// How it ended, if it has.
+    ///
+    /// # Errors
+    /// Of the system.
+    pub fn ended(&mut self) -> io::Result<Option<End>> {
+        Ok(self.child.try_wait()?.map(End::from))
+    }
+
+    /// Waits for its end for at most so long.
+    ///
+    /// # Errors
+    /// Of the system.
+    pub fn ends_within(&mut self, time: Duration) -> io::Result<Option<End>> {
+        let end = elapsed() + time;
+        loop {
+            let ended = self.ended()?;
+            if ended.is_some() || elapsed() > end {
+                return Ok(ended);
+            }
+            pause(LOOK_EVERY);
+        }
+    }
+
+    /// Sends a signal. One that has ended already does not mind.
+    pub fn signal(&self, signal: Signal) {
+        _ = kill_process(self.pid(), signal).is_err();
+    }
+
+    /// SIGKILL; returns when it is gone.
+    ///
+    /// # Errors
+    /// Of the system.
+    pub fn kill(&mut self) -> io::Result<End> {
+        self.signal(Signal::KILL);
+        Ok(self.child.wait()?.into())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Fails only when it has ended already.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// Ports that the system never gives to clients: one that knocks at a port of those where nobody
+/// listens may be connected to itself.
+const PORTS: (u16, u16) = (12_000, 30_000);
+
+/// An address on the loopback that nobody uses now.
+///
+/// # Errors
+/// All are taken.
+pub fn free_address() -> io::Result<SocketAddr> {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let span = u32::from(PORTS.1 - PORTS.0);
+    // Two harnesses at a time begin at different places.
+    let first = std::process::id().wrapping_mul(997);
+    for _ in 0..span {
+        let drawn = first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % span;
+        let address = SocketAddr::from(([127, 0, 0, 1], PORTS.0 + drawn as u16));
+        if TcpListener::bind(address).is_ok() {
+            return Ok(address);
+        }
+    }
+    Err(io::ErrorKind::AddrInUse.into())
+}

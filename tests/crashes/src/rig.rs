@@ -1,0 +1,254 @@
+//! What a node under test stands in: a folder with topology and data, the address that it serves,
+//! and a downstream outside that is never killed.
+
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::http::Connection;
+use crate::process::{End, Process, free_address};
+use crate::wait::{elapsed, pause};
+
+/// Small segments and frequent commits: a few hundred awards roll, seal, commit and merge.
+pub const SQUEEZE: &str =
+    "segment_bytes=131072,read_bytes=16384,commit_interval_ms=10,ledger_commit_postings=20";
+
+/// For what should take a moment, however slow the machine is.
+pub const DEADLINE: Duration = Duration::from_secs(120);
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+const CAMPAIGN: &str = "\
+version: 1
+activity: spring
+reward_types:
+  cash:        {asset: CNY/2, max_minor: 20000}
+  coupon.film: {asset: COUPON/0, max_minor: 2}
+  pendant:     {asset: PENDANT/0, max_minor: 1}
+scenes:
+  rain:    {reward_type: cash}
+  film:    {reward_type: coupon.film}
+  firework: {reward_type: pendant}
+";
+
+/// Who gives pendants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pendants {
+    /// A simulation within the process, whose book survives a kill, but no loss of power.
+    Within,
+    /// The downstream outside.
+    Outside,
+}
+
+/// Cash to the embedded ledger, coupons over HTTP.
+fn topology(partitions: u16, mall: SocketAddr, pendants: Pendants) -> String {
+    let (partner, other) = match pendants {
+        Pendants::Within => ("  partner:\n    simulated: {profile: steady, seed: 11}\n", "partner"),
+        Pendants::Outside => ("", "mall"),
+    };
+    format!(
+        "\
+version: 1
+name: crash
+partitions: {partitions}
+log:
+  segments: {{segment_size: 16MiB, sync: {{max_delay: 1ms, max_bytes: 1MiB}}}}
+downstreams:
+  bank:
+    embedded: {{}}
+  mall:
+    http: {{url: \"http://{mall}/grant\", query_url: \"http://{mall}/query\", key_life: 24h, timeout: 200ms, \
+         batch: {{max_items: 50, max_delay: 1ms}}}}
+{partner}pools:
+  payment: {{rate: 40000/s, burst: 300, rank: [cash, coupon], floor: 10%}}
+lanes:
+  cash:   {{reward_types: [cash], downstream: bank, rate: 40000/s}}
+  coupon: {{reward_types: [coupon.film], downstream: mall, rate: 20000/s}}
+  other:  {{reward_types: [pendant], downstream: {other}, rate: 20000/s}}
+"
+    )
+}
+
+/// A simulated downstream in a process of its own.
+pub struct Mall {
+    process: Process,
+    pub address: SocketAddr,
+}
+
+/// What really happened there.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MallBook {
+    pub effects: u64,
+    pub double_effects: u64,
+    pub mismatches: u64,
+}
+
+impl Mall {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// It does not come up.
+    pub fn start(program: &Path, folder: &Path, profile: &str, seed: u64) -> io::Result<Self> {
+        let address = free_address()?;
+        let (listen, seed) = (address.to_string(), seed.to_string());
+        let arguments = ["downstream", "--listen", &listen, "--profile", profile, "--seed", &seed];
+        let process = Process::start(program, &arguments, &[], &folder.join("mall.log"))?;
+        let mall = Self { process, address };
+        until("the downstream answers", || Ok(mall.book().ok().map(drop)))?;
+        Ok(mall)
+    }
+
+    /// Its book.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub fn book(&self) -> io::Result<MallBook> {
+        let book = Connection::open(self.address)?.get("/book")?.json();
+        let count = |field: &str| book[field].as_u64().ok_or(io::ErrorKind::InvalidData);
+        Ok(MallBook {
+            effects: count("effects")?,
+            double_effects: count("double_effects")?,
+            mismatches: count("payload_mismatches")?,
+        })
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        self.process.signal(signal);
+    }
+
+    /// Whether it never stopped.
+    ///
+    /// # Errors
+    /// Of the system.
+    pub fn runs(&mut self) -> io::Result<bool> {
+        Ok(self.process.ended()?.is_none())
+    }
+}
+
+/// The place of one node.
+pub struct Rig {
+    program: PathBuf,
+    pub folder: PathBuf,
+    pub address: SocketAddr,
+}
+
+impl Rig {
+    /// A fresh folder for a node that sends coupons to the downstream at this address.
+    ///
+    /// # Errors
+    /// Of the file system.
+    pub fn new(
+        program: &Path,
+        folder: PathBuf,
+        partitions: u16,
+        mall: SocketAddr,
+        pendants: Pendants,
+    ) -> io::Result<Self> {
+        fs::create_dir_all(folder.join("campaigns"))?;
+        fs::write(folder.join("topology.yaml"), topology(partitions, mall, pendants))?;
+        fs::write(folder.join("campaigns/spring.yaml"), CAMPAIGN)?;
+        Ok(Self { program: program.to_owned(), folder, address: free_address()? })
+    }
+
+    /// The same for a copy of the folder.
+    ///
+    /// # Errors
+    /// Of the system.
+    pub fn moved_to(&self, folder: PathBuf) -> io::Result<Self> {
+        Ok(Self { program: self.program.clone(), folder, address: free_address()? })
+    }
+
+    /// A path in the folder.
+    #[must_use]
+    pub fn path(&self, name: &str) -> String {
+        self.folder.join(name).to_string_lossy().into_owned()
+    }
+
+    /// The data folder.
+    #[must_use]
+    pub fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    /// Starts the node with further variables.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start(&self, variables: &[(&str, &str)]) -> io::Result<Process> {
+        let (config, data, listen) =
+            (self.path("topology.yaml"), self.path("data"), self.address.to_string());
+        let arguments =
+            ["up", "--config", &config, "--data-dir", &data, "--listen", &listen, "--workers", "1"];
+        let mut all = vec![("HONGBAO_SQUEEZE", SQUEEZE), ("RUST_LOG", "warn")];
+        all.extend(variables);
+        Process::start(&self.program, &arguments, &all, &self.folder.join("node.log"))
+    }
+
+    /// Connects to a node that was started; none once it has ended.
+    ///
+    /// # Errors
+    /// Of the system, or when it does not come up.
+    pub fn connect(&self, process: &mut Process) -> io::Result<Option<Connection>> {
+        until("the node listens", || {
+            if let Ok(connection) = Connection::open(self.address) {
+                return Ok(Some(Some(connection)));
+            }
+            Ok(process.ended()?.map(|_| None))
+        })
+    }
+
+    /// `hongbao check` on the data folder: its exit code and what it printed.
+    ///
+    /// # Errors
+    /// It cannot be started or does not end.
+    pub fn check(&self) -> io::Result<(End, String)> {
+        let (config, data) = (self.path("topology.yaml"), self.path("data"));
+        let says = self.folder.join("check.log");
+        let arguments = ["check", "--config", &config, "--data-dir", &data];
+        let mut process = Process::start(&self.program, &arguments, &[], &says)?;
+        let end = process.ends_within(DEADLINE)?.unwrap_or(End::Code(-1));
+        Ok((end, process.says()))
+    }
+
+    /// Waits until every order of every lane has ended, and returns the lanes.
+    ///
+    /// # Errors
+    /// The node does not answer, or some orders do not end.
+    pub fn settled(&self, api: &mut Connection) -> io::Result<Vec<Value>> {
+        until("everything is folded", || Ok((api.get("/v1/awards/none")?.status == 404).then_some(())))?;
+        until("all orders end", || Self::are_settled(api))
+    }
+
+    /// The lanes, if every order of each has ended.
+    ///
+    /// # Errors
+    /// The node does not answer.
+    pub fn are_settled(api: &mut Connection) -> io::Result<Option<Vec<Value>>> {
+        let lanes = api.get("/v1/lanes")?.json();
+        let lanes = lanes.as_array().cloned().unwrap_or_default();
+        let is_done = |lane: &Value| lane["backlog"] == 0 && lane["unknown"] == 0;
+        Ok((!lanes.is_empty() && lanes.iter().all(is_done)).then_some(lanes))
+    }
+}
+
+/// Looks again and again until there is something.
+///
+/// # Errors
+/// Those of the look, and a time-out.
+pub fn until<T>(what: &str, mut look: impl FnMut() -> io::Result<Option<T>>) -> io::Result<T> {
+    let end = elapsed() + DEADLINE;
+    loop {
+        if let Some(found) = look()? {
+            return Ok(found);
+        }
+        if elapsed() > end {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, format!("not in time: {what}")));
+        }
+        pause(LOOK_EVERY);
+    }
+}

@@ -1,0 +1,208 @@
+//! One data folder from its first award to the comparison of all books at the end.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::time::Duration;
+
+use hongbao_engine::log::Log;
+use hongbao_engine::partition::Partition;
+use hongbao_engine::records::ReadBatch;
+use hongbao_schemas::award::Award;
+use hongbao_schemas::journal::{CreditStage, Fact};
+use hongbao_segments::SegmentLog;
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::http::Connection;
+use crate::process::End;
+use crate::rig::{DEADLINE, Mall, MallBook, Rig};
+use crate::traffic::Traffic;
+use crate::wait::{Dice, pause};
+
+/// Time between two requests: the places shall be passed, not the machine be loaded.
+const PACE: Duration = Duration::from_millis(2);
+
+/// A data folder, who sends to it, and who gets from it.
+pub struct Story<'a> {
+    pub rig: Rig,
+    pub mall: &'a mut Mall,
+    pub traffic: Traffic,
+    pub dice: Dice,
+    /// What the downstream had before.
+    before: MallBook,
+    pub unknown_outcomes: u64,
+    pub violations: Vec<String>,
+}
+
+impl<'a> Story<'a> {
+    /// Begins.
+    ///
+    /// # Errors
+    /// The downstream does not answer.
+    pub fn begin(rig: Rig, mall: &'a mut Mall, traffic: Traffic, dice: Dice) -> io::Result<Self> {
+        let before = mall.book()?;
+        Ok(Self { rig, mall, traffic, dice, before, unknown_outcomes: 0, violations: Vec::new() })
+    }
+
+    /// Notes what must not be.
+    pub fn violated(&mut self, what: impl Into<String>) {
+        self.violations.push(what.into());
+    }
+
+    /// Sends one batch. The connection is gone when there was no answer.
+    pub fn send(&mut self, mut api: Connection) -> Option<Connection> {
+        pause(PACE);
+        let items = 2 + self.dice.below(20);
+        let batch = self.traffic.batch(items);
+        match api.post("/v1/awards", &batch).ok()?.status {
+            200 | 202 => self.traffic.acknowledge(),
+            503 => {}
+            status => self.violated(format!("awards were answered with {status}")),
+        }
+        Some(api)
+    }
+
+    /// The newest acknowledged order must be there as soon as anything is shown (I25).
+    pub fn look(&mut self, mut api: Connection, is_looking: bool) -> Option<Connection> {
+        let newest = self.traffic.acknowledged().values().next_back().map(|order| order.order_no.clone());
+        let Some(order_no) = newest.filter(|_| is_looking) else { return Some(api) };
+        let answer = api.get(&format!("/v1/awards/{order_no}")).ok()?;
+        match answer.status {
+            200 if answer.json()["state"] == "rejected" => {
+                self.violated(format!("{order_no} was acknowledged and is rejected"));
+            }
+            200 | 503 => {}
+            status => self.violated(format!("{order_no} was acknowledged and is answered with {status}")),
+        }
+        Some(api)
+    }
+
+    /// Lets everything end, and compares all books.
+    ///
+    /// # Errors
+    /// The harness itself cannot go on.
+    pub fn compare(&mut self) -> io::Result<()> {
+        let mut process = self.rig.start(&[])?;
+        let Some(mut api) = self.rig.connect(&mut process)? else {
+            self.violated(format!("the node does not start:\n{}", tail(&process.says(), 12)));
+            return Ok(());
+        };
+        while self.traffic.is_open() {
+            match self.send(api) {
+                Some(same) => api = same,
+                None => return Err(io::Error::other(format!("no answer:\n{}", tail(&process.says(), 12)))),
+            }
+        }
+        let lanes = match self.rig.settled(&mut api) {
+            Ok(lanes) => lanes,
+            Err(error) => {
+                let lanes = api.get("/v1/lanes").map(|answer| answer.json());
+                self.violated(format!("{error}: {lanes:?}\n{}", tail(&process.says(), 12)));
+                return Ok(());
+            }
+        };
+        let counts = api.get("/v1/counts")?.json();
+        let expected = self.traffic.acknowledged().len();
+        if counts["accepted"].as_u64() != Some(expected as u64) {
+            self.violated(format!("I2, I25: {expected} orders were acknowledged, counts are {counts}"));
+        }
+        self.lanes_end(&lanes);
+        process.signal(Signal::TERM);
+        let end = process.ends_within(DEADLINE)?;
+        if end != Some(End::Code(0)) {
+            self.violated(format!("a graceful stop ended with {end:?}:\n{}", tail(&process.says(), 12)));
+        }
+        let (end, printed) = self.rig.check()?;
+        if end != End::Code(0) {
+            self.violated(format!("check ended with {end:?}:\n{printed}"));
+        }
+        self.log_holds_everything()?;
+        if process.says().contains("panicked") {
+            self.violated(format!("a panic:\n{}", process.says()));
+        }
+        self.mall_agrees(&lanes)
+    }
+
+    /// Every lane has ended what was acknowledged for it (I11).
+    fn lanes_end(&mut self, lanes: &[Value]) {
+        for (name, reward_type) in [("cash", "cash"), ("coupon", "coupon.film"), ("other", "pendant")] {
+            let orders = self.traffic.acknowledged().values();
+            let expected = orders.filter(|order| order.reward_type == reward_type).count() as u64;
+            let lane = lanes.iter().find(|lane| lane["lane"] == name);
+            let count = |field: &str| lane.and_then(|lane| lane[field].as_u64()).unwrap_or_default();
+            let ended = count("credited") + count("refused") + count("reported");
+            if ended != expected || count("refused") > 0 {
+                self.violated(format!("I11: lane {name} ended {ended} of {expected} orders: {lane:?}"));
+            }
+        }
+    }
+
+    /// What was acknowledged is in the log (I25), read by the log's own code.
+    fn log_holds_everything(&mut self) -> io::Result<()> {
+        let (log, _) = SegmentLog::open_read_only(&self.rig.data().join("log")).map_err(io::Error::other)?;
+        let mut found = BTreeSet::new();
+        each_record(&log, "awards", |record| {
+            if let Ok(award) = Award::decode(record) {
+                found.insert(award.order_no.to_owned());
+            }
+        })?;
+        let mut unknown = 0;
+        each_record(&log, "journal", |record| {
+            if let Ok(Fact::Credit(fact)) = Fact::decode(record)
+                && fact.stage == CreditStage::Unknown
+            {
+                unknown += fact.ranges.total().unsigned_abs();
+            }
+        })?;
+        self.unknown_outcomes = unknown;
+        let numbers = self.traffic.acknowledged().keys();
+        let lost: Vec<String> = numbers.filter(|number| !found.contains(*number)).cloned().collect();
+        if !lost.is_empty() {
+            self.violated(format!("I25: {} acknowledged awards are not in the log: {lost:?}", lost.len()));
+        }
+        Ok(())
+    }
+
+    /// What really happened downstream (I9, I10, I13).
+    fn mall_agrees(&mut self, lanes: &[Value]) -> io::Result<()> {
+        let (before, after) = (self.before, self.mall.book()?);
+        let lane = lanes.iter().find(|lane| lane["lane"] == "coupon");
+        let count = |field: &str| lane.and_then(|lane| lane[field].as_u64()).unwrap_or_default();
+        let (credited, reported) = (count("credited"), count("reported"));
+        let effects = after.effects - before.effects;
+        if after.double_effects != before.double_effects || after.mismatches != before.mismatches {
+            self.violated(format!("I10, I13: {before:?} before, {after:?} now"));
+        }
+        if effects < credited || effects > credited + reported {
+            self.violated(format!(
+                "I9: {effects} effects downstream, {credited} credited, {reported} reported"
+            ));
+        }
+        if !self.mall.runs()? {
+            return Err(io::Error::other("the downstream has ended"));
+        }
+        Ok(())
+    }
+}
+
+/// Gives all records of a topic.
+fn each_record(log: &SegmentLog, topic: &str, mut each: impl FnMut(&[u8])) -> io::Result<()> {
+    let mut batch = ReadBatch::new();
+    for partition in (0..log.partitions()).map(Partition) {
+        let (mut from, end) = log.range(partition, topic).map_err(io::Error::other)?;
+        while from < end {
+            log.read(partition, topic, from, 1 << 20, &mut batch).map_err(io::Error::other)?;
+            for (offset, record) in batch.frames().flat_map(|frame| frame.records()) {
+                from = offset + 1;
+                each(record);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The last lines of a text.
+pub fn tail(text: &str, lines: usize) -> String {
+    let all: Vec<&str> = text.lines().collect();
+    all[all.len().saturating_sub(lines)..].join("\n")
+}

@@ -1,0 +1,27 @@
+//! Every input in the corpora, which hold seeds and all that was ever found, keeps the rules.
+#![expect(clippy::unwrap_used, reason = "test code")]
+
+use std::fs;
+use std::path::PathBuf;
+
+use hongbao_hostile::{TARGETS, remove_files};
+
+fn corpus(name: &str) -> Vec<PathBuf> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(name);
+    let mut files: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn every_input_keeps_the_rules() {
+    for target in &TARGETS {
+        let files = corpus(target.name);
+        assert!(files.len() >= 3, "{} has {} inputs", target.name, files.len());
+        for file in files {
+            println!("{}", file.display());
+            (target.check)(&fs::read(&file).unwrap());
+        }
+    }
+    remove_files();
+}
