@@ -91,7 +91,7 @@ pub async fn publish(
     let (awards, many) = parse(&bytes, form)?;
     // The body may have taken its time.
     taking(&state)?;
-    let appended = append(&state, &awards).await?;
+    let appended = append(&state, &awards, many).await?;
     let verdicts = match wait {
         Some(wait) => {
             // What is queued must be told before the request's own time is over.
@@ -180,7 +180,7 @@ fn preferred_wait(headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// Appends all awards, each partition's share as one group, and waits until they are durable (I25).
-async fn append(state: &ApiState, awards: &[AwardBuf]) -> Result<Appended, Problem> {
+async fn append(state: &ApiState, awards: &[AwardBuf], many: bool) -> Result<Appended, Problem> {
     let partitions = state.log.partitions();
     let mut shares: BTreeMap<u16, RecordBuf> = BTreeMap::new();
     let mut appended = Appended::default();
@@ -191,6 +191,7 @@ async fn append(state: &ApiState, awards: &[AwardBuf]) -> Result<Appended, Probl
         appended.queued.push(Queued { partition, offset: share.len() as u64 });
         share.push_with(|bytes| award.encode(bytes));
     }
+    refuse_halted(state, &appended.queued, shares.keys(), many)?;
     let mut positions: Vec<(Partition, Position)> = Vec::new();
     for (partition, records) in &shares {
         let frame = Frame { topic: TOPIC, envelope: Envelope::PRODUCER, records };
@@ -206,6 +207,33 @@ async fn append(state: &ApiState, awards: &[AwardBuf]) -> Result<Appended, Probl
     wait_durable(state, &positions).await?;
     hongbao_engine::kill_point!("api.publish.durable");
     Ok(appended)
+}
+
+/// Refuses the whole request before anything of it is appended when some of its awards belong to a
+/// partition that has stopped, and names them: the others can be sent without them (I26).
+fn refuse_halted<'a>(
+    state: &ApiState,
+    queued: &[Queued],
+    partitions: impl Iterator<Item = &'a u16>,
+    many: bool,
+) -> Result<(), Problem> {
+    let halted: BTreeMap<u16, String> = partitions
+        .filter_map(|partition| Some((*partition, state.reads.intake_halted(*partition)?)))
+        .collect();
+    if halted.is_empty() {
+        return Ok(());
+    }
+    let fault = |(index, queued): (usize, &Queued)| {
+        let message = halted.get(&queued.partition)?.clone();
+        let pointer = if many { format!("/{index}") } else { String::new() };
+        Some(Fault { pointer, code: "partition_halted".to_owned(), message })
+    };
+    let faults: Vec<Fault> = queued.iter().enumerate().filter_map(fault).collect();
+    let which = if faults.len() == 1 { "1 award".to_owned() } else { format!("{} awards", faults.len()) };
+    let detail =
+        format!("nothing of this request was taken: {which} of it belong to a partition that has stopped");
+    let (status, code) = (StatusCode::SERVICE_UNAVAILABLE, "partition_halted");
+    Err(Problem::passing(status, code, "Partition halted", detail, 10).at(faults))
 }
 
 fn unavailable(error: LogError) -> Problem {

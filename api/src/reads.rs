@@ -72,6 +72,8 @@ pub enum ReadError {
 pub trait Reads: Send + Sync + 'static {
     /// Whether reads may be served.
     fn readiness(&self) -> Readiness;
+    /// Why nobody decides the awards of a partition before a person has acted, if that is so (I26).
+    fn intake_halted(&self, partition: u16) -> Option<String>;
     /// Verdicts so far, all partitions.
     fn counts(&self) -> Counts;
     /// Calls `answer` once intake has decided the `count` records of `awards` from `first` on; at

@@ -1,5 +1,6 @@
 //! The composition root: the only place that names concrete logs, stores and downstreams.
 
+mod books;
 mod controls;
 mod data_dir;
 mod halted;
@@ -172,14 +173,18 @@ impl Node {
 
     /// Drains: what was sent is awaited, what was decided is committed. Awards still in the log and
     /// credits still waiting go on at the next start.
+    ///
+    /// # Errors
+    /// When something had halted, with every reason: a supervisor has to tell a person.
     pub fn stop(self) -> anyhow::Result<()> {
         self.reads.draining.store(true, Ordering::Release);
         drop(self.ticker);
+        let sinks = self.sinks.status();
         self.sinks.stop();
-        let halted = self.folds.stop();
-        if let Some(first) = halted.first() {
-            anyhow::bail!("{} stopped: {}", first.task, first.reason);
-        }
-        Ok(())
+        let mut stopped = sinks.halted();
+        stopped.extend(
+            self.folds.stop().into_iter().map(|halted| format!("{}: {}", halted.task, halted.reason)),
+        );
+        if stopped.is_empty() { Ok(()) } else { Err(anyhow::anyhow!("stopped: {}", stopped.join("; "))) }
     }
 }

@@ -186,6 +186,10 @@ impl Reads for NodeReads {
         ))
     }
 
+    fn intake_halted(&self, partition: u16) -> Option<String> {
+        halted(&self.status(partition).ok()?.intake)
+    }
+
     fn counts(&self) -> Counts {
         let sum: intake::Counts = self.partitions.iter().map(|partition| partition.board.counts()).sum();
         Counts {

@@ -25,6 +25,7 @@ use hongbao_sinks::simulated::{Book, Profile, SimulatedDownstream, Simulation};
 use hongbao_topology::{Delivery, DownstreamKind, Topology};
 use parking_lot::Mutex;
 
+use super::books;
 use super::data_dir::DataDir;
 use super::halted::UnopenedStore;
 use super::journal::FoldedJournal;
@@ -234,7 +235,6 @@ fn dispatcher_spec(spec: &SinksSpec<'_>) -> anyhow::Result<DispatcherSpec> {
             floor_permille: u32::from(pool.floor_percent()) * 10,
         })
     });
-    // Of a damaged one nothing can be sent (I26).
     Ok(DispatcherSpec {
         partitions: (0..spec.log.partitions()).map(Partition).collect(),
         lanes: lanes.collect::<anyhow::Result<_>>()?,
@@ -254,7 +254,10 @@ fn wake(log: &Arc<dyn Log>) -> Arc<dyn Fn() + Send + Sync> {
 fn open_ledger(spec: &SinksSpec<'_>, name: &str) -> anyhow::Result<LedgerDownstream> {
     let dir = spec.data.path(LEDGER_DIR).join(name);
     let options = segment_options(spec.topology);
-    let book = open_segments(&dir.join("book"), options, spec.clock)?;
+    let path = dir.join("book");
+    books::check_present(spec.data.folder(), name, &path)?;
+    let book = open_segments(&path, options, spec.clock)?;
+    books::admit(spec.data.folder(), name, book.id())?;
     let open_store = |partition: u16| -> Arc<dyn Store> {
         let identity = store_identity(&format!("ledger-{name}-{partition}"), book.id());
         let path = dir.join(format!("accounts-{partition}"));

@@ -89,8 +89,25 @@ fn a_damaged_partition_of_the_log_stops_alone() {
     let counts = api.get("/v1/counts").json();
     let answer =
         api.try_publish("application/json", cash(&bad[1], 2).to_string().into_bytes(), true).unwrap();
-    assert_eq!((answer.status, answer.problem().as_str()), (503, "log_failed"));
+    assert_eq!((answer.status, answer.problem().as_str()), (503, "partition_halted"));
+    // One of two: neither is taken, and it is said which one cannot be.
+    let both = json!([cash(&good[1], 2), cash(&bad[1], 2)]).to_string().into_bytes();
+    let answer = api.try_publish("application/json", both, true).unwrap();
+    assert_eq!((answer.status, answer.problem().as_str()), (503, "partition_halted"));
+    let named = answer.json()["errors"].as_array().unwrap().clone();
+    assert_eq!((named.len(), &named[0]["pointer"]), (1, &json!("/1")));
+    assert!(named[0]["message"].as_str().is_some_and(|why| why.contains("intake/1")), "{named:?}");
     assert_eq!(api.get("/v1/counts").json(), counts, "nothing was taken");
+    // A producer notes it and goes on with the others.
+    let lines = [&good[1], &bad[1], &good[2]].map(|person| cash(person, 3).to_string()).join("\n");
+    files.write("awards.ndjson", lines);
+    let produce = ["produce", "--server", server.api.base(), "--file", &files.path("awards.ndjson")];
+    let produced = run(&files, &produce).with_code(4);
+    assert!(
+        produced.stdout.contains("accepted 2") && produced.stdout.contains("unanswered 1"),
+        "{}",
+        produced.stdout
+    );
     refuses(api, &format!("/v1/wallets/{}", bad[0]), "partition_halted");
     refuses(api, &format!("/v1/wallets/{}/entries", bad[0]), "partition_halted");
     refuses(api, &format!("/v1/awards/{}_rain_1_cash_1", bad[0]), "partition_halted");
@@ -102,7 +119,8 @@ fn a_damaged_partition_of_the_log_stops_alone() {
     let lanes = api.get("/v1/lanes").json();
     assert_eq!((&lanes[0]["lane"], &lanes[0]["state"]), (&json!("cash"), &json!("degraded")));
     assert!(lanes[0]["detail"].as_str().is_some_and(|why| why.contains("damaged")), "{lanes}");
-    assert_eq!(lanes[0]["credited"].as_u64(), Some(good.len() as u64 + 1), "those that can be read");
+    let credited = || api.get("/v1/lanes").json()[0]["credited"].as_u64();
+    until("all that can be read is credited", || (credited()? == good.len() as u64 + 3).then_some(()));
     let metrics = api.get("/metrics").text();
     for (task, halted) in [("intake/0", 0), ("intake/1", 1), ("views/0", 0), ("views/1", 1)] {
         let line = format!("hongbao_task_halted{{task=\"{task}\"}} {halted}");
@@ -148,4 +166,18 @@ fn a_store_of_another_folder_is_refused_and_stops_alone() {
     assert_eq!(server.api.decide(&cash(&bad[1], 2)).json()["status"], "duplicate");
     works(&server.api, &bad[0], 2);
     server.stop();
+}
+
+/// Without its book a ledger would credit again what it cannot see any more (I10, F6).
+#[test]
+fn a_ledger_whose_book_is_lost_is_not_begun_anew() {
+    let files = written();
+    let (own, away) = (files.path("data/ledger"), files.path("ledger.away"));
+    std::fs::rename(&own, &away).unwrap();
+    let refused = run(&files, &["up", "--listen", "127.0.0.1:0"]).with_code(1);
+    assert!(refused.stderr.contains("the book of ledger bank is not in"), "{}", refused.stderr);
+    assert!(!Path::new(&own).join("bank/book/p-0000").exists(), "nothing was begun");
+    let _ = std::fs::remove_dir_all(&own);
+    std::fs::rename(away, own).unwrap();
+    Server::start(&files).stop();
 }

@@ -32,6 +32,10 @@ impl Reads for Folds {
         Readiness::Ready
     }
 
+    fn intake_halted(&self, _: u16) -> Option<String> {
+        None
+    }
+
     fn counts(&self) -> Counts {
         Counts::default()
     }

@@ -35,6 +35,10 @@ impl Reads for Script {
         Readiness::Ready
     }
 
+    fn intake_halted(&self, _: u16) -> Option<String> {
+        None
+    }
+
     fn counts(&self) -> Counts {
         Counts::default()
     }

@@ -2,6 +2,7 @@
 
 mod input;
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufWriter, IsTerminal, Write};
 use std::time::Duration;
@@ -38,6 +39,8 @@ struct Sums {
     conflict: u64,
     rejected: u64,
     malformed: u64,
+    /// Of partitions that have stopped; not taken.
+    halted: u64,
 }
 
 /// Writes what failed, one JSON object a line; the file is made at the first failure.
@@ -193,6 +196,14 @@ impl Producer<'_> {
             if answer.status.is_success() {
                 break answer.body;
             }
+            if answer.body["code"] == "partition_halted" {
+                self.set_aside(&answer.body)?;
+                if self.pending == 0 {
+                    self.done = self.last_pending;
+                    return Ok(true);
+                }
+                continue;
+            }
             let passes = answer.status.as_u16() == 503 || answer.status.as_u16() == 429;
             if !passes || tries >= TRIES_MAX {
                 return Err(Failure::new(FAILED, anyhow!(problem_text(&answer.body))));
@@ -216,6 +227,29 @@ impl Producer<'_> {
         self.pending = 0;
         self.done = self.last_pending;
         Ok(true)
+    }
+
+    /// Takes the awards that an answer names out of what is pending, and notes them as failures: their
+    /// partition has stopped, and the others need not wait for it.
+    fn set_aside(&mut self, problem: &Value) -> Result<(), Failure> {
+        let named = problem["errors"].as_array().map_or(&[][..], Vec::as_slice);
+        let index = |fault: &Value| fault["pointer"].as_str()?.strip_prefix('/')?.parse::<usize>().ok();
+        let named: BTreeSet<usize> = named.iter().filter_map(index).collect();
+        if named.is_empty() {
+            return Err(Failure::new(FAILED, anyhow!(problem_text(problem))));
+        }
+        let lines = std::mem::take(&mut self.lines);
+        for (index, line) in lines.split_inclusive(|byte| *byte == b'\n').enumerate() {
+            if !named.contains(&index) {
+                self.lines.extend_from_slice(line);
+                continue;
+            }
+            let input: Value = serde_json::from_slice(line).unwrap_or_default();
+            self.failures.add(&json!({"status": "halted", "code": problem["code"], "input": input}))?;
+            self.pending -= 1;
+            self.sums.halted += 1;
+        }
+        Ok(())
     }
 
     /// As [`Self::flush`], with nothing to follow.
@@ -256,7 +290,7 @@ impl Producer<'_> {
             ("rejected", sums.rejected),
             ("malformed", sums.malformed),
             ("queued", sums.queued),
-            ("unanswered", self.pending),
+            ("unanswered", self.pending + sums.halted),
         ];
         if output == Output::Text {
             let shown = counts.iter().map(|(name, count)| format!("{name} {}", grouped(count)));

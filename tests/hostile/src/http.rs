@@ -31,6 +31,10 @@ impl Reads for Empty {
     fn readiness(&self) -> Readiness {
         Readiness::Ready
     }
+    fn intake_halted(&self, _: u16) -> Option<String> {
+        None
+    }
+
     fn counts(&self) -> Counts {
         Counts::default()
     }
