@@ -147,6 +147,10 @@ mod tests {
         let endless = Counts { read: u64::MAX, accepted: u64::MAX, ..Counts::default() };
         assert_eq!(Fold::decode(&Fold { counts: endless, ..fold }.encode()), None, "no room to count on");
         let overflowing = Counts { duplicate: 1, ..endless };
-        assert_eq!(Fold::decode(&Fold { counts: overflowing, ..fold }.encode()), None, "a sum that overflows");
+        assert_eq!(
+            Fold::decode(&Fold { counts: overflowing, ..fold }.encode()),
+            None,
+            "a sum that overflows"
+        );
     }
 }

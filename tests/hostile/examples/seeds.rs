@@ -41,10 +41,7 @@ fn read(path: &str) -> Vec<u8> {
 fn golden(name: &str) -> Vec<u8> {
     let text = String::from_utf8(read(&format!("schemas/golden/v1/{name}.hex"))).unwrap();
     let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
-    digits
-        .chunks(2)
-        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
-        .collect()
+    digits.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
 }
 
 fn records() {
@@ -81,7 +78,12 @@ fn writers() {
     let more = [&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 6, 0][..], body].concat();
     seed("writer_schema", "same_fields", &[&[1], body].concat());
     seed("writer_schema", "more_fields", &more);
-    let tree = [&[0, 6, 0, 2, 2, b'x', 4, 2, 2, b'k', 2, 1, 0, 0, 2, 0, 0, 0, 1, 2, 3, 4][..], &[0; 8], &[2, 4, 0], body];
+    let tree = [
+        &[0, 6, 0, 2, 2, b'x', 4, 2, 2, b'k', 2, 1, 0, 0, 2, 0, 0, 0, 1, 2, 3, 4][..],
+        &[0; 8],
+        &[2, 4, 0],
+        body,
+    ];
     seed("writer_schema", "tree", &tree.concat());
     let schema = Schema::parse_str(RecordKind::Award.avsc()).unwrap();
     let mut writer = Writer::new(&schema, Vec::new()).unwrap();
@@ -154,7 +156,11 @@ fn topologies() {
     ] {
         seed("topology", name, &[&[0], &*read(path)].concat());
     }
-    seed("topology", "variables", "version: 1\nname: ${A:-x}\nlog: {a: &b [${B}, *b], <<: {}}\n? - k\n: |\n  text\n".as_bytes());
+    seed(
+        "topology",
+        "variables",
+        "version: 1\nname: ${A:-x}\nlog: {a: &b [${B}, *b], <<: {}}\n? - k\n: |\n  text\n".as_bytes(),
+    );
     seed("topology", "both", b"version: 1\nname: x\n\0version: 1\nactivity: a\n");
 }
 
@@ -211,11 +217,32 @@ fn segments() {
 fn answers() {
     let status = |status: u16| status.to_be_bytes();
     let cases: [(&str, u16, u8, u8, &str, &str); 12] = [
-        ("batch", 200, 0, 3, "", r#"{"items":[{"idempotency_key":"n/k0","result":"credited"},{"idempotency_key":"n/k1","result":"duplicate"},{"idempotency_key":"n/k2","result":"pending"}]}"#),
+        (
+            "batch",
+            200,
+            0,
+            3,
+            "",
+            r#"{"items":[{"idempotency_key":"n/k0","result":"credited"},{"idempotency_key":"n/k1","result":"duplicate"},{"idempotency_key":"n/k2","result":"pending"}]}"#,
+        ),
         ("single", 200, 1, 1, "", r#"{"idempotency_key":"n/k0","result":"credited"}"#),
         ("nameless", 201, 1, 1, "", r#"{"result":"rejected","reason":"closed","reference":"x"}"#),
-        ("throttled", 200, 0, 1, "", r#"{"items":[{"idempotency_key":"n/k0","result":"throttled","retry_after_ms":250}]}"#),
-        ("contradiction", 200, 0, 1, "", r#"{"items":[{"idempotency_key":"n/k0","result":"credited"},{"idempotency_key":"n/k0","result":"rejected"}]}"#),
+        (
+            "throttled",
+            200,
+            0,
+            1,
+            "",
+            r#"{"items":[{"idempotency_key":"n/k0","result":"throttled","retry_after_ms":250}]}"#,
+        ),
+        (
+            "contradiction",
+            200,
+            0,
+            1,
+            "",
+            r#"{"items":[{"idempotency_key":"n/k0","result":"credited"},{"idempotency_key":"n/k0","result":"rejected"}]}"#,
+        ),
         ("escaped", 200, 0, 1, "", r#"{"items":[{"idempotency_key":"n\/k0","result":"cr\u0065dited"}]}"#),
         ("too_many", 429, 0, 2, "17", ""),
         ("date", 503, 0, 2, "Sun, 06 Nov 1994 08:50:37 GMT", "{}"),
@@ -240,8 +267,18 @@ fn requests() {
     let award = r#"{"order_no":"u_s_r_t_1","act_id":"u","activity_id":"a","scene_id":"s","reward_type":"cash","amount_minor":1,"event_time":"2027-02-06T20:00:00Z"}"#;
     for (name, text) in [
         ("one", format!("POST /v1/awards\ncontent-type: application/json\n\n{award}")),
-        ("wait", format!("POST /v1/awards\ncontent-type: application/json\nprefer: respond-async, wait=\"1\";x\n\n[{award},{award}]")),
-        ("lines", format!("POST /v1/awards\ncontent-type: application/x-ndjson; charset=utf-8\n\n{award}\n{award}\n")),
+        (
+            "wait",
+            format!(
+                "POST /v1/awards\ncontent-type: application/json\nprefer: respond-async, wait=\"1\";x\n\n[{award},{award}]"
+            ),
+        ),
+        (
+            "lines",
+            format!(
+                "POST /v1/awards\ncontent-type: application/x-ndjson; charset=utf-8\n\n{award}\n{award}\n"
+            ),
+        ),
         ("order", "GET /v1/awards/u_s_r_t_%31\n\n".to_owned()),
         ("wallet", "GET /v1/wallets/u%E7%BA%A2?items_cursor=i0000\n\n".to_owned()),
         ("entries", "GET /v1/wallets/u/entries?limit=5&cursor=e00000000000000000001\n\n".to_owned()),
@@ -265,7 +302,12 @@ fn frame(records: &[Vec<u8>]) -> OwnedFrame {
 }
 
 /// Folds records and gives the rows that a commit makes of them.
-fn rows_of(fold: &mut dyn Processor, store: &dyn Store, records: &[Vec<u8>], outputs: &mut Outputs) -> Vec<(Vec<u8>, Vec<u8>)> {
+fn rows_of(
+    fold: &mut dyn Processor,
+    store: &dyn Store,
+    records: &[Vec<u8>],
+    outputs: &mut Outputs,
+) -> Vec<(Vec<u8>, Vec<u8>)> {
     fold.apply(&[frame(records).view()], outputs).unwrap();
     let mut runs = (fold.freeze().unwrap())().unwrap();
     runs.retain(|run| !run.is_empty());
@@ -325,7 +367,11 @@ fn rows() {
     let accounts = vec![(b"acu_1001\0CNY/2".to_vec(), balance(5)), (b"isCNY/2".to_vec(), balance(5))];
     seed("ledger_rows", "book", &pack_rows(&unkeyed(&orders)));
     seed("ledger_rows", "golden", &pack_rows(&unkeyed(&[golden("order")])));
-    seed("ledger_rows", "both", &pack_rows(&[accounts, unkeyed(&[golden("order"), golden("order")])].concat()));
+    seed(
+        "ledger_rows",
+        "both",
+        &pack_rows(&[accounts, unkeyed(&[golden("order"), golden("order")])].concat()),
+    );
 }
 
 fn main() {

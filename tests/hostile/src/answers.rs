@@ -65,7 +65,8 @@ pub(crate) fn wire(bytes: &[u8]) {
     let line = rest.iter().position(|byte| *byte == b'\n');
     let (header, body) = line.map_or((&[][..], rest), |at| (&rest[..at], &rest[at + 1..]));
     let header = std::str::from_utf8(header).ok().filter(|text| !text.is_empty());
-    let profile = Profile::NAMES.get(usize::from(*which) % Profile::NAMES.len()).and_then(|name| Profile::named(name));
+    let profile =
+        Profile::NAMES.get(usize::from(*which) % Profile::NAMES.len()).and_then(|name| Profile::named(name));
     let Some(profile) = profile else { return };
     let (answers, counts) = bounded(BOOK, bytes.len(), || {
         let mut simulation = Simulation::new(profile, 1, Book::new(), 0);

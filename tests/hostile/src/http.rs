@@ -6,7 +6,9 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
-use hongbao_api::model::{Counts, EntryView, LaneView, OrderView, Page, ReconcileRow, TotalsView, WalletView};
+use hongbao_api::model::{
+    Counts, EntryView, LaneView, OrderView, Page, ReconcileRow, TotalsView, WalletView,
+};
 use hongbao_api::reads::{Answer, Barrier, ReadError, Readiness, Reads, Verdict, Watch};
 use hongbao_api::{ApiOptions, Sample, Server};
 use hongbao_engine::clock::ManualClock;

@@ -28,7 +28,8 @@ pub(crate) fn awards(bytes: &[u8]) {
             }
             Err(ParseError::Problems(problems)) => {
                 assert!((1..=JSON_PROBLEMS_MAX).contains(&problems.len()), "violation: problems");
-                let told = problems.iter().all(|problem| !problem.code.is_empty() && !problem.message.is_empty());
+                let told =
+                    problems.iter().all(|problem| !problem.code.is_empty() && !problem.message.is_empty());
                 assert!(told, "violation: a problem that says nothing");
             }
             Err(ParseError::TooManyItems { .. }) => (),

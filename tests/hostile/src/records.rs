@@ -85,9 +85,11 @@ pub(crate) fn journal(bytes: &[u8]) {
 fn is_uncut(fact: &Fact<'_>) -> bool {
     let short = |text: &&str| text.len() <= FACT_TEXT_BYTES_MAX;
     match fact {
-        Fact::Rejected(f) => [f.order_no, f.act_id, f.activity_id, f.scene_id, f.reward_type, f.reward_id, f.code]
-            .iter()
-            .all(short),
+        Fact::Rejected(f) => {
+            [f.order_no, f.act_id, f.activity_id, f.scene_id, f.reward_type, f.reward_id, f.code]
+                .iter()
+                .all(short)
+        }
         Fact::Conflict(f) => {
             [f.order_no, f.act_id, f.activity_id, f.scene_id, f.reward_type, f.reward_id].iter().all(short)
         }

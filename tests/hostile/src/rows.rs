@@ -56,7 +56,11 @@ fn unpack(mut bytes: &[u8]) -> Script<'_> {
         let (key, rest) = rest.split_at(key);
         let value = rest.len().min(usize::from(u16::from_le_bytes([*low, *high])));
         let (value, rest) = rest.split_at(value);
-        if key.is_empty() { script.records.push(value) } else { script.rows.push((key, value)) }
+        if key.is_empty() {
+            script.records.push(value)
+        } else {
+            script.rows.push((key, value))
+        }
         bytes = rest;
     }
     // For a key given twice the first one counts.

@@ -9,7 +9,8 @@ const TRAILER_BYTES: usize = 64;
 
 /// Cuts bytes into files, each of which begins with the mark of a segment.
 pub(crate) fn split(bytes: &[u8]) -> Vec<Vec<u8>> {
-    let starts: Vec<usize> = bytes.windows(4).enumerate().filter(|(_, at)| at == b"hbS1").map(|(at, _)| at).collect();
+    let starts: Vec<usize> =
+        bytes.windows(4).enumerate().filter(|(_, at)| at == b"hbS1").map(|(at, _)| at).collect();
     let ends = starts.iter().skip(1).copied().chain([bytes.len()]);
     let files: Vec<Vec<u8>> =
         starts.iter().zip(ends).filter_map(|(from, to)| bytes.get(*from..to)).map(<[u8]>::to_vec).collect();

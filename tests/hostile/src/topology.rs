@@ -43,7 +43,11 @@ pub(crate) fn compile(bytes: &[u8]) {
             let settings = compiled.settings(1);
             let again = settings.to_json().ok().and_then(|json| Settings::from_json(&json).ok());
             assert!(again.as_ref() == Some(&settings), "violation: settings that cannot travel");
-            drop((show(&compiled), graph(&compiled, GraphFormat::Mermaid), graph(&compiled, GraphFormat::Dot)));
+            drop((
+                show(&compiled),
+                graph(&compiled, GraphFormat::Mermaid),
+                graph(&compiled, GraphFormat::Dot),
+            ));
         }
     }
 }

@@ -33,7 +33,8 @@ fn foreign() -> Foreign {
             {"name":"sum","type":{"type":"fixed","name":"Sum","size":4}}]}]},
         {"name":"weight","type":"double"},{"name":"count","type":"int"},{"name":"nothings","type":{"type":"array","items":"null"}},"#;
     let mut found = Foreign { schemas: WriterSchemas::new(), fingerprints: Vec::new() };
-    let first_field = own.find("\"fields\"").and_then(|at| own.get(at..)?.find('[').map(|more| at + more + 1));
+    let first_field =
+        own.find("\"fields\"").and_then(|at| own.get(at..)?.find('[').map(|more| at + more + 1));
     let Some((head, tail)) = first_field.and_then(|at| own.split_at_checked(at)) else { return found };
     let renamed = own.replace("timestamp-millis", "long");
     for text in [format!("{head}{more}{tail}"), renamed] {
