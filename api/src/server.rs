@@ -82,7 +82,6 @@ impl Server {
     }
 
     /// The routes alone, without the bounds that belong to connections: to serve in process.
-    #[must_use]
     pub fn routes(&self) -> axum::Router {
         router(Arc::clone(&self.state))
     }
