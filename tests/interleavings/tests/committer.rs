@@ -30,7 +30,12 @@ fn append(log: &MemoryLog) -> Position {
 }
 
 /// A job that notes when it was done, and that its outputs were durable then.
-fn job(log: &Arc<MemoryLog>, after: Position, number: u64, done: &Arc<Mutex<Vec<u64>>>) -> (CommitJob, Arc<MemoryStore>) {
+fn job(
+    log: &Arc<MemoryLog>,
+    after: Position,
+    number: u64,
+    done: &Arc<Mutex<Vec<u64>>>,
+) -> (CommitJob, Arc<MemoryStore>) {
     let store = Arc::new(MemoryStore::new());
     let (log, done) = (Arc::clone(log), Arc::clone(done));
     let fold_rows = move || {
@@ -66,7 +71,12 @@ fn every_job_is_done_once_and_not_too_early() {
         let (log, done) = (log(), Arc::new(Mutex::new(Vec::new())));
         let committer = Committer::start(log.clone(), 2, 2).unwrap();
         let syncing = Arc::clone(&log);
-        let sync = thread::spawn(move || (0..3).for_each(|_| { syncing.sync_groups(ZERO, 1); thread::yield_now() }));
+        let sync = thread::spawn(move || {
+            (0..3).for_each(|_| {
+                syncing.sync_groups(ZERO, 1);
+                thread::yield_now()
+            })
+        });
         let mut handles = Vec::new();
         for number in 1..=3 {
             let after = append(&log);

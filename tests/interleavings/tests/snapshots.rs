@@ -73,10 +73,7 @@ fn credited(stage: CreditStage, seq: i64) -> Vec<u8> {
 /// Batches of facts as a task would apply them: each order is accepted, sent and credited.
 fn journal() -> Vec<Vec<Vec<u8>>> {
     let one = |seq| {
-        [
-            vec![accepted(seq)],
-            vec![credited(CreditStage::Started, seq), credited(CreditStage::Credited, seq)],
-        ]
+        [vec![accepted(seq)], vec![credited(CreditStage::Started, seq), credited(CreditStage::Credited, seq)]]
     };
     (1..=ORDERS).flat_map(one).collect()
 }
