@@ -160,3 +160,64 @@ fn threads_commit_while_others_wait_and_a_drop_gives_up_the_rest() {
     }
     assert_eq!(built.load(Ordering::SeqCst), 10);
 }
+
+/// Has no space for a while.
+struct FullStore {
+    store: MemoryStore,
+    refusals: AtomicUsize,
+}
+
+impl Store for FullStore {
+    fn applied(&self) -> Result<Applied, StoreError> {
+        self.store.applied()
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.store.get(key)
+    }
+
+    fn multi_get(&self, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+        self.store.multi_get(keys)
+    }
+
+    fn scan(&self, from: &[u8], to: &[u8], visit: &mut crate::store::Visit<'_>) -> Result<(), StoreError> {
+        self.store.scan(from, to, visit)
+    }
+
+    fn commit(&self, runs: &[Rows], applied: Applied) -> Result<(), StoreError> {
+        let left = self.refusals.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        if left.is_ok() {
+            Err(StoreError::Full("no space".to_owned()))
+        } else {
+            self.store.commit(runs, applied)
+        }
+    }
+}
+
+#[test]
+fn a_commit_is_tried_again_until_there_is_space() {
+    let log = log();
+    let store = Arc::new(FullStore { store: MemoryStore::new(), refusals: AtomicUsize::new(3) });
+    let committer = Committer::manual(log.clone(), 8);
+    let unused = Arc::new(MemoryStore::new());
+    let job = CommitJob { store: store.clone(), ..job(&unused, Partition(0), Position::default(), 7) };
+    let handle = committer.try_reserve().unwrap().submit(job);
+    assert_eq!(committer.run_ready(), 1);
+    let applied = Applied { offset: 7, last_record_crc: 1 };
+    assert_eq!((handle.poll(), store.applied()), (Some(Ok(applied)), Ok(applied)));
+}
+
+#[test]
+fn a_commit_without_space_does_not_hold_up_the_end() {
+    let log = log();
+    let store = Arc::new(FullStore { store: MemoryStore::new(), refusals: AtomicUsize::new(usize::MAX) });
+    let committer = Committer::start(log.clone(), 1, 8).unwrap();
+    let unused = Arc::new(MemoryStore::new());
+    let job = CommitJob { store: store.clone(), ..job(&unused, Partition(0), Position::default(), 7) };
+    let handle = committer.try_reserve().unwrap().submit(job);
+    while store.refusals.load(Ordering::SeqCst) > usize::MAX - 2 {
+        std::thread::yield_now();
+    }
+    drop(committer);
+    assert!(matches!(handle.poll(), Some(Err(CommitError::Store(StoreError::Full(_))))));
+}
