@@ -217,27 +217,9 @@ impl Shared {
         runs.push(job.task_rows);
         runs.retain(|rows| !rows.is_empty());
         crate::kill_point!("commit.rows.built");
-        self.commit_with_space(&*job.store, &runs, job.applied)?;
+        job.store.commit(&runs, job.applied)?;
         crate::kill_point!("commit.done");
         Ok(())
-    }
-}
-
-impl Shared {
-    /// Commits, as soon as there is space: a full disk passes (F4). Folds go on meanwhile until they
-    /// have staged as much as they may (I29).
-    fn commit_with_space(
-        &self,
-        store: &dyn Store,
-        runs: &[Rows],
-        applied: Applied,
-    ) -> Result<(), StoreError> {
-        loop {
-            match store.commit(runs, applied) {
-                Err(StoreError::Full(_)) if !self.queue.lock().closed => std::thread::park_timeout(WAIT_MAX),
-                committed => return committed,
-            }
-        }
     }
 }
 

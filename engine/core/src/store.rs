@@ -156,8 +156,7 @@ pub trait Store: Send + Sync {
     /// merging; call it from a background thread.
     ///
     /// # Errors
-    /// [`StoreError::Full`] when it may be tried again; else nothing was committed, or the store must
-    /// be opened again.
+    /// [`StoreError`]; then nothing was committed, or the store must be opened again.
     fn commit(&self, runs: &[Rows], applied: Applied) -> Result<(), StoreError>;
 }
 
@@ -173,9 +172,6 @@ pub enum StoreError {
     /// Bytes on disk are damaged (I26).
     #[error("the store is damaged: {0}")]
     Corrupt(String),
-    /// The device has no space. Nothing was committed, and the same commit may be tried again.
-    #[error("no space for the store: {0}")]
-    Full(String),
     /// The device or the library failed.
     #[error("the store failed: {0}")]
     Failed(String),

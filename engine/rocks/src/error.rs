@@ -3,12 +3,6 @@
 use hongbao_engine::store::StoreError;
 use rocksdb::{Error, ErrorKind};
 
-/// Whether an error says that there is no space. The library tells it apart inside, but gives away only
-/// the system's words.
-pub(crate) fn is_full(error: &StoreError) -> bool {
-    matches!(error, StoreError::Failed(what) if what.contains("No space left on device"))
-}
-
 /// An error while the store is in use.
 pub(crate) fn failed(error: &Error) -> StoreError {
     match error.kind() {

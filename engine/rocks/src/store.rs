@@ -13,7 +13,7 @@ use rocksdb::{
 use crate::commit::{APPLIED, IDENTITY, decode_applied, holds_reserved, write_file, write_files};
 use crate::directory::{Directory, Found};
 use crate::environment::RocksEnv;
-use crate::error::{failed, is_full};
+use crate::error::failed;
 
 /// A commit waits while level 0 has more files than this: look-ups in 142 files were three times
 /// slower than in a few, and ingestion itself is never slowed down.
@@ -41,8 +41,6 @@ struct CommitState {
     number: u64,
     read_only: bool,
     failed: bool,
-    /// The last try found no space.
-    is_full: bool,
 }
 
 impl RocksStore {
@@ -237,18 +235,6 @@ impl Store for RocksStore {
         self.wait_for_merging()?;
         state.number += 1;
         let written = write_files(&self.directory.staging(), state.number, &self.commit_files, runs, applied);
-        if let Err(error) = &written
-            && is_full(error)
-        {
-            // The database knows nothing of these files yet.
-            self.directory.clear_staging()?;
-            if !state.is_full {
-                tracing::warn!(%error, "a commit waits for space");
-            }
-            state.is_full = true;
-            return Err(StoreError::Full(error.to_string()));
-        }
-        state.is_full = false;
         let committed = written.and_then(|paths| self.ingest(paths));
         state.failed = committed.is_err();
         committed

@@ -124,7 +124,12 @@ impl Base {
     /// Starts a node over a damaged folder.
     pub fn judge(&self, trial: &Rig, damage: &Damage) -> io::Result<Verdict> {
         let mut process = trial.start(&[])?;
-        let standing = self.stands(trial, &mut process, damage)?;
+        let standing = match self.stands(trial, &mut process, damage) {
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                return Ok(Verdict::Different(format!("hangs: {error}")));
+            }
+            standing => standing?,
+        };
         if !matches!(standing, Standing::Ended(_)) {
             process.kill()?;
         }
