@@ -69,6 +69,8 @@ impl Directory {
 
     /// Declares the store finished, durably.
     pub(crate) fn finish(&self, identity: &str) -> Result<(), StoreError> {
+        // The database's own name first: names of one directory need not become durable in order.
+        sync_directory(&self.root)?;
         let half_written = self.root.join(HALF_WRITTEN);
         let write = || {
             let mut file = File::create(&half_written)?;
