@@ -177,7 +177,7 @@ fn a_ledger_whose_book_is_lost_is_not_begun_anew() {
     let refused = run(&files, &["up", "--listen", "127.0.0.1:0"]).with_code(1);
     assert!(refused.stderr.contains("the book of ledger bank is not in"), "{}", refused.stderr);
     assert!(!Path::new(&own).join("bank/book/p-0000").exists(), "nothing was begun");
-    let _ = std::fs::remove_dir_all(&own);
+    drop(std::fs::remove_dir_all(&own));
     std::fs::rename(away, own).unwrap();
     Server::start(&files).stop();
 }

@@ -15,6 +15,7 @@ mod commit;
 mod directory;
 mod environment;
 mod error;
+mod manifest;
 mod store;
 #[cfg(test)]
 mod tests;

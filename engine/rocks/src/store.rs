@@ -14,6 +14,7 @@ use crate::commit::{APPLIED, IDENTITY, decode_applied, holds_reserved, write_fil
 use crate::directory::{Directory, Found};
 use crate::environment::RocksEnv;
 use crate::error::failed;
+use crate::manifest;
 
 /// A commit waits while level 0 has more files than this: look-ups in 142 files were three times
 /// slower than in a few, and ingestion itself is never slowed down.
@@ -62,6 +63,7 @@ impl RocksStore {
             directory.prepare()?;
             options.create_if_missing(true);
         }
+        manifest::check(&directory.database())?;
         // A family that is only named would get default options.
         let families = [(DEFAULT_COLUMN_FAMILY_NAME, options.clone())];
         let opened = DB::open_cf_with_opts(&options, directory.database(), families);
@@ -89,6 +91,7 @@ impl RocksStore {
             return Err(directory.refused("there is no store"));
         }
         let mut options = environment.database();
+        manifest::check(&directory.database())?;
         // All files are opened now, so that the owner may remove them.
         options.set_max_open_files(-1);
         let families = [(DEFAULT_COLUMN_FAMILY_NAME, options.clone())];
