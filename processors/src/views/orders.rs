@@ -112,6 +112,9 @@ impl Shared {
 
     fn find_unstored(&self, order_no: &OrderNo<'_>) -> Result<Option<Pointer>, ReadError> {
         let mut seen = None;
+        // Damaged rows can make a circle of a person's entries. Whoever walks one comes back to the
+        // mark, which is set anew at each power of two.
+        let (mut mark, mut steps) = (None, 0_u64);
         loop {
             let state = self.state.read();
             let newest = || state.users.get(order_no.act_id().as_bytes())?.newest;
@@ -120,6 +123,13 @@ impl Shared {
                 // From the first entry on that is in the store, all are.
                 let unstored = next.and_then(|at| Some((at, state.unstored_entry(at)?)));
                 let Some((at, row)) = unstored else { return Ok(None) };
+                if mark == Some(at) {
+                    return Err(damaged("a circle of entries").into());
+                }
+                steps += 1;
+                if steps.is_power_of_two() {
+                    mark = Some(at);
+                }
                 let entry = Entry::decode(row).ok_or_else(|| damaged("an entry"))?;
                 if entry.order_no == order_no.as_str() {
                     return Ok(Some(at));
