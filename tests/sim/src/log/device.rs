@@ -1,6 +1,7 @@
 //! What stands between appended and durable in one partition.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 
 use hongbao_engine::log::{Appended, Log, LogError};
 use hongbao_engine::memory::log::MemoryLog;
@@ -150,6 +151,13 @@ impl Device {
     /// Whether something of an earlier process may still arrive.
     pub fn has_late(&self) -> bool {
         !self.late.is_empty()
+    }
+
+    /// Sequences of a writer's records in a topic that are on their way.
+    pub fn late_sequences(&self, topic: &str, source: &str) -> Vec<Range<u64>> {
+        let frames = self.late.values().flat_map(|group| &group.frames);
+        let own = frames.filter(|frame| frame.topic == topic && frame.source == source);
+        own.map(|frame| frame.first_seq..frame.first_seq + frame.records.len() as u64).collect()
     }
 
     /// Groups not durable.

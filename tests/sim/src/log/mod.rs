@@ -5,6 +5,7 @@
 mod device;
 mod undisturbed;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use hongbao_engine::clock::Clock;
@@ -163,6 +164,23 @@ impl SimLog {
             self.inner.lose_from(Partition(partition), topic, *end);
         }
         lost
+    }
+
+    /// Sequences of a writer's records in a topic that are there, or on their way and sure to arrive.
+    #[must_use]
+    pub fn sequences(&self, partition: u16, topic: &str, source: &str) -> BTreeSet<u64> {
+        let late = self.with(partition, |device| device.late_sequences(topic, source));
+        let mut there: BTreeSet<u64> = late.unwrap_or_default().into_iter().flatten().collect();
+        let (mut from, end) = self.inner.range(Partition(partition), topic).unwrap_or_default();
+        let mut batch = ReadBatch::new();
+        while from < end && self.inner.read(Partition(partition), topic, from, 1 << 20, &mut batch).is_ok() {
+            for frame in batch.frames().filter(|frame| frame.envelope().source == source) {
+                let first_seq = frame.envelope().first_seq;
+                there.extend(first_seq..first_seq + frame.len() as u64);
+            }
+            from = batch.next_offset().unwrap_or(end);
+        }
+        there
     }
 
     /// All faults that can be repaired are.

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use hongbao_engine::log::Log;
+use hongbao_engine::outputs::SEQUENCE_ROWS;
 use hongbao_engine::partition::{Partition, partition_of};
 use hongbao_engine::records::{ReadBatch, crc};
 use hongbao_engine::store::Store;
-use hongbao_processors::intake::{AWARDS, JOURNAL};
+use hongbao_processors::intake::{AWARDS, JOURNAL, STAGE};
 
 use crate::clients::{Delivery, delivery, poison};
 use crate::operator::{self, control_key, read_again};
@@ -70,6 +71,7 @@ impl World<'_, '_> {
             }
             Op::LogDamaged { partition } => {
                 self.estate.log.damage(*partition);
+                self.forget_halts(*partition);
                 self.doomed.insert(*partition, Doom::Log { must_halt: true });
             }
             Op::LogLost { partition, groups } => self.losses.push((*partition, *groups)),
@@ -83,6 +85,7 @@ impl World<'_, '_> {
             Op::StoreDamaged { store } => {
                 if let Some(found) = self.store(*store) {
                     found.damage();
+                    self.forget_halts(store.partition());
                     let is_intake = matches!(store, StoreName::Intake(_));
                     self.doomed.insert(store.partition(), Doom::Store { is_intake, must_halt: true });
                 }
@@ -123,6 +126,7 @@ impl World<'_, '_> {
         let topic = if matches!(name, StoreName::Intake(_)) { AWARDS } else { JOURNAL };
         if self.is_told_apart(&foreign, partition, topic) && store.exchange_at_restart(&foreign).is_ok() {
             let is_intake = matches!(name, StoreName::Intake(_));
+            self.forget_halts(partition);
             self.doomed.insert(partition, Doom::Store { is_intake, must_halt: true });
         }
     }
@@ -156,11 +160,35 @@ impl World<'_, '_> {
                 let applied = store.rows().applied().map_or(0, |applied| applied.offset);
                 end_of(topic).is_some_and(|end| applied > end)
             };
-            let must_halt =
+            let is_ahead =
                 is_ahead(&self.estate.intakes[index], AWARDS) || is_ahead(&self.estate.views[index], JOURNAL);
-            let name = if must_halt { "loss.detectable" } else { "loss.undetectable" };
+            let must_halt = is_ahead || self.has_gap(partition);
+            let name = match (is_ahead, must_halt) {
+                (true, _) => "loss.detectable",
+                (false, true) => "loss.detectable_by_gap",
+                (false, false) => "loss.undetectable",
+            };
             self.stats.sometimes(name, 1);
+            self.forget_halts(partition);
             self.doomed.insert(partition, Doom::Log { must_halt });
+        }
+    }
+
+    /// Whether the journal lacks something that the intake will not write again, since its store says
+    /// that it was written: what the intake writes next stands behind a gap, and the views must halt.
+    /// What is still on its way counts as there.
+    fn has_gap(&self, partition: u16) -> bool {
+        let key = [&SEQUENCE_ROWS, JOURNAL.as_bytes()].concat();
+        let row = self.estate.intakes[usize::from(partition)].rows().get(&key).ok().flatten();
+        let Some(next_seq) = row.as_deref().and_then(<[u8]>::first_chunk::<8>) else { return false };
+        let there = self.estate.log.sequences(partition, JOURNAL, STAGE);
+        (1..u64::from_le_bytes(*next_seq)).any(|seq| !there.contains(&seq))
+    }
+
+    /// Only a halt from now on says that what happens to the partition now was noticed.
+    fn forget_halts(&mut self, partition: u16) {
+        for kind in ["intake", "views"] {
+            self.halted_ever.remove(&format!("{kind}/{partition}"));
         }
     }
 

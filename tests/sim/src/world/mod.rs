@@ -104,7 +104,7 @@ pub struct World<'p, 'l> {
     losses: Vec<(u16, usize)>,
     /// Stores that are exchanged at the next start, with the partition they come from.
     doomed: BTreeMap<u16, Doom>,
-    /// Folds seen halted, by name, at any time.
+    /// Folds seen halted, by name; of a doomed partition, since it is.
     halted_ever: BTreeSet<String>,
     restarts_without_reason: u32,
     is_healed: bool,
@@ -176,6 +176,7 @@ impl<'p, 'l> World<'p, 'l> {
                 }
             }
             if self.now_ms() > deadline_ms {
+                self.expect_halts()?;
                 return Err(self.stuck());
             }
         }

@@ -223,9 +223,9 @@ impl World<'_, '_> {
         Ok(())
     }
 
-    /// What the operator looks at before time passes: starts again what has stopped.
-    fn look(&mut self) -> Result<(), Violation> {
-        let Some(process) = &self.process else { return Ok(()) };
+    /// Remembers the folds that have halted, and gives them by partition, name and reason.
+    fn note_halts(&mut self) -> Vec<(u16, String, String)> {
+        let Some(process) = &self.process else { return Vec::new() };
         let mut reasons = Vec::new();
         for (index, (intake, views)) in process.intakes.iter().zip(&process.views).enumerate() {
             for (name, halted) in [("intake", intake.halted()), ("views", views.halted())] {
@@ -234,14 +234,19 @@ impl World<'_, '_> {
                 }
             }
         }
+        self.halted_ever.extend(reasons.iter().map(|(_, name, _)| name.clone()));
+        reasons
+    }
+
+    /// What the operator looks at before time passes: starts again what has stopped.
+    fn look(&mut self) -> Result<(), Violation> {
+        let reasons = self.note_halts();
+        let Some(process) = &self.process else { return Ok(()) };
         let is_down = process.failed.clone().or_else(|| self.ledger_halted());
         let is_doomed = |partition: &u16| self.doomed.contains_key(partition);
         let lanes = process.lanes.lanes();
         let lane = lanes.iter().find(|lane| lane.halted.iter().any(|partition| !is_doomed(partition)));
         let lane = lane.map(|lane| format!("lane {}: {}", lane.lane, lane.detail));
-        for (_, name, _) in &reasons {
-            self.halted_ever.insert(name.clone());
-        }
         let unexplained = reasons.into_iter().find(|(partition, ..)| !is_doomed(partition));
         let unexplained = unexplained.map(|(_, name, reason)| format!("{name}: {reason}"));
         let reason = is_down.or(unexplained);
@@ -270,8 +275,9 @@ impl World<'_, '_> {
 
     fn start(&mut self) -> Result<(), Violation> {
         self.processes += 1;
-        self.losses_happen();
+        // What a loss leaves to be noticed depends on the stores that the process finds.
         self.stores_change();
+        self.losses_happen();
         self.estate.fuse.renew();
         self.estate.clock.boot();
         let end = self.end.take();
@@ -348,6 +354,7 @@ impl World<'_, '_> {
     pub(super) fn end_process(&mut self, end: End) -> Result<(), Violation> {
         // What was on its way when the process ended still happened.
         let observed = self.observe();
+        self.note_halts();
         self.process = None;
         observed?;
         self.note("end", [self.processes, u64::from(end.keep_permille)], || {
