@@ -107,7 +107,9 @@ impl Mall {
     /// # Errors
     /// It does not answer.
     pub fn book(&self) -> io::Result<MallBook> {
-        let book = Connection::open(self.address)?.get("/book")?.json();
+        // Under load a connection may be refused; asking again changes nothing.
+        let ask = || Connection::open(self.address).and_then(|mut mall| mall.get("/book"));
+        let book = until("the downstream shows its book", || Ok(ask().ok()))?.json();
         let count = |field: &str| book[field].as_u64().ok_or(io::ErrorKind::InvalidData);
         Ok(MallBook {
             effects: count("effects")?,

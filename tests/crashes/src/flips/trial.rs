@@ -176,7 +176,10 @@ impl Base {
                 let end = process.ends_within(GONE_WITHIN)?;
                 // A harness that was held up for long finds its connection closed.
                 if end.is_none() {
-                    api = Connection::open(trial.address)?;
+                    match Connection::open(trial.address) {
+                        Ok(opened) => api = opened,
+                        Err(_) => return Ok(process.ended()?.map(Standing::Ended)),
+                    }
                 }
                 Ok(end.map(Standing::Ended))
             }
