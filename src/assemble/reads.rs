@@ -13,7 +13,7 @@ use hongbao_api::reads::{Answer, Barrier, ReadError, Readiness, Reads, Verdict, 
 use hongbao_engine::clock::Clock;
 use hongbao_engine::log::{Log, LogError};
 use hongbao_engine::partition::{Partition, partition_of};
-use hongbao_engine::task::TaskStatus;
+use hongbao_engine::task::{TaskStatus, WaitsFor};
 use hongbao_processors::intake::{self, AWARDS, JOURNAL};
 use hongbao_processors::views::{self, GroupBy, ViewsReader};
 use hongbao_schemas::award_json::rfc3339_cut;
@@ -79,8 +79,20 @@ impl NodeReads {
 
     /// Folds that have stopped, and why.
     fn stopped_folds(&self) -> impl Iterator<Item = String> {
-        let tasks = self.partitions.iter().flat_map(|partition| [&partition.intake, &partition.views]);
-        tasks.filter_map(|task| halted(task))
+        self.folds().filter_map(|task| halted(task))
+    }
+
+    /// Folds that get no further until there is space or what is missing has come.
+    fn stuck_folds(&self) -> impl Iterator<Item = String> {
+        let stuck = |task: &Arc<TaskStatus>| match task.waits_for() {
+            WaitsFor::Nothing | WaitsFor::Commit => None,
+            what => Some(format!("{} waits for {}", task.name(), what.as_str())),
+        };
+        self.folds().filter_map(stuck)
+    }
+
+    fn folds(&self) -> impl Iterator<Item = &Arc<TaskStatus>> {
+        self.partitions.iter().flat_map(|partition| [&partition.intake, &partition.views])
     }
 
     fn halted(&self) -> Vec<String> {
@@ -129,7 +141,7 @@ fn halted(task: &TaskStatus) -> Option<String> {
 }
 
 /// What a lane is doing, in a word, and why where there is something to say. A lane goes through all
-/// partitions: where one of their folds has stopped, it is degraded at best (I26).
+/// partitions: where one of their folds has stopped (I26), or is stuck, it is degraded at best.
 fn state_of(status: Option<&LaneStatus>, stopped_fold: Option<String>) -> (String, String) {
     let (state, detail) =
         status.map_or((LaneState::Opening, ""), |status| (status.state, status.detail.as_str()));
@@ -352,7 +364,7 @@ impl Reads for NodeReads {
         }
         let now_ms = self.clock.wall_ms();
         let board = self.sinks.lanes();
-        let stopped = self.stopped_folds().next();
+        let stopped = self.stopped_folds().chain(self.stuck_folds()).next();
         let view = |lane: &hongbao_topology::Lane| {
             let summary = summaries.get(lane.name());
             let count = |of: fn(&views::LaneSummary) -> u64| summary.map_or(0, of);

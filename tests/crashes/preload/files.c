@@ -63,6 +63,7 @@ static void put_all(const struct iovec *parts, int count) {
   memcpy(rest, parts, count * sizeof *parts);
   for (int at = 0; at < count;) {
     ssize_t done = syscall(SYS_writev, out, rest + at, count - at);
+    if (done < 0 && errno == EINTR) continue;
     if (done < 0) abort();
     while (at < count && (size_t)done >= rest[at].iov_len) done -= rest[at++].iov_len;
     if (at < count) {

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use crate::figures::Figures;
-use crate::jobs::on_threads;
+use crate::jobs::{on_threads, prepared};
 use crate::wait::Dice;
 use damage::Damage;
 use trial::{Base, Verdict};
@@ -67,7 +67,9 @@ pub fn run(flips: &Flips) -> io::Result<Figures> {
 
 fn work(flips: &Flips, job: u64, done: &AtomicU64, found: &Mutex<Found>) -> io::Result<()> {
     let home = flips.folder.join(format!("job-{job}"));
-    let bases = [Base::make(flips, &home, job, true)?, Base::make(flips, &home, job, false)?];
+    let bases = prepared(&home, || {
+        Ok([Base::make(flips, &home, job, true)?, Base::make(flips, &home, job, false)?])
+    })?;
     loop {
         let number = done.fetch_add(1, Ordering::SeqCst);
         if number >= flips.count {

@@ -99,7 +99,7 @@ impl Base {
         }
         let mut base = Self { rig, mall, settled: MallBook::default(), counts: Value::Null };
         // What the sound folder comes to: afterwards the downstream has nothing to learn from it.
-        let whole = base.copy("whole")?;
+        let whole = base.copy(&format!("whole-{name}"))?;
         let mut process = whole.start(&[])?;
         let mut api = listening(&whole, &mut process)?;
         whole.settled(&mut api)?;

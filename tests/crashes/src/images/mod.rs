@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use crate::figures::Figures;
-use crate::jobs::on_threads;
+use crate::jobs::{on_threads, prepared};
 use crate::rig::Rig;
 use crate::wait::Dice;
 use disk::{Disk, Mode};
@@ -106,7 +106,7 @@ fn one_recording(
     mut dice: Dice,
     found: &Mutex<Found>,
 ) -> io::Result<u64> {
-    let recording = Recording::make(images, home, &mut dice)?;
+    let recording = prepared(home, || Recording::make(images, home, &mut dice))?;
     let trace = &recording.trace;
     let mut verifier = Verifier::new(&recording)?;
     let (mut disk, mut promises) = (Disk::default(), Promises::default());
