@@ -176,6 +176,13 @@ impl<'a> JournalAudit<'a> {
         self.stream.marks()
     }
 
+    /// The first fact that waits for a missing one where a fold has read up to `offset`. A store must
+    /// not stand there: who goes on from it never sees that fact (rule 2, I6).
+    #[must_use]
+    pub fn waiting_at(&self, offset: Offset) -> Option<Offset> {
+        self.stream.waiting_at(offset)
+    }
+
     /// Folds up to an offset.
     ///
     /// # Errors

@@ -44,6 +44,15 @@ pub fn check(
     histories_max: usize,
     report: &mut Report,
 ) -> Result<Vec<TotalsRow>, AuditError> {
+    if let Some(first) = audit.waiting_at(audit.folded()) {
+        let folded = audit.folded();
+        report.find(
+            Invariant::I6,
+            format_args!(
+                "views-{partition}: stands at {folded}, while the fact at {first} waits for a missing one"
+            ),
+        );
+    }
     // Answers over all partitions are of this one alone, since the others are empty.
     let reader = ViewsReader::new(partitions);
     for other in 0..partitions {

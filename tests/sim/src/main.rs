@@ -15,6 +15,10 @@ use hongbao_sim::trace::Trace;
 use hongbao_sim::world::run;
 use serde_json::json;
 
+/// A run is mostly small allocations of one thread.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const FOUND: u8 = 3;
 const WRONG_USE: u8 = 2;
 

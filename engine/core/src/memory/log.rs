@@ -308,6 +308,9 @@ impl Topic {
     }
 
     fn read(&self, from: Offset, max_bytes: usize, out: &mut ReadBatch) {
+        if from >= self.end {
+            return;
+        }
         let mut bytes = 0;
         for frame in self.frames.range(self.index_of(from)..) {
             let too_many = !out.is_empty() && bytes + frame.bytes.len() > max_bytes;

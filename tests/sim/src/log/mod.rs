@@ -76,6 +76,9 @@ impl SimLog {
     /// Makes durable what is due; whether anything was.
     pub fn sync_due(&self) -> bool {
         let now_ms = self.clock.now_ms();
+        if self.next_due_ms().is_none_or(|due_ms| now_ms < due_ms) {
+            return false;
+        }
         let mut any = false;
         for partition in 0..self.partitions() {
             let late = self.state.lock().devices[usize::from(partition)].take_late(now_ms);

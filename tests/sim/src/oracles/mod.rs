@@ -113,6 +113,22 @@ impl<'l> Oracles<'l> {
         Violation::check(report)
     }
 
+    /// The views' store of a partition stands at an offset of the journal: nothing before it waits
+    /// for a missing fact, since it would be lost to the next process (rule 2, I6).
+    ///
+    /// # Errors
+    /// The violation.
+    pub fn stands(&mut self, partition: u16, applied: u64) -> Result<(), Violation> {
+        self.advance(partition)?;
+        match self.journals[usize::from(partition)].waiting_at(applied) {
+            None => Ok(()),
+            Some(first) => Err(Violation::new(
+                "I6",
+                format!("views-{partition} stands at {applied}, and the fact at {first} waits"),
+            )),
+        }
+    }
+
     /// A batch has left: each of its orders was accepted with these very bytes (I9), an intent of it
     /// is durable (I12) and nothing has ended it (I10), and no second has seen too many (I21).
     ///

@@ -214,6 +214,10 @@ impl Faults<'_> {
             let store = self.store();
             self.push(Op::StoreOld { store });
         }
+        for _ in 0..self.count(4) {
+            let store = self.store();
+            self.push(Op::StoreFails { store });
+        }
     }
 
     fn operator(&mut self) {

@@ -65,6 +65,8 @@ pub enum Op {
     LogLost { partition: u16, groups: usize },
     /// A store has no room.
     StoreFull { store: StoreName, for_ms: i64 },
+    /// The next commit of a store fails, and with it the fold.
+    StoreFails { store: StoreName },
     /// At the next start a store is as it was now.
     StoreOld { store: StoreName },
     /// At the next start a store is that of another partition.
@@ -174,6 +176,7 @@ impl Op {
             Self::LogDamaged { .. } => "log_damaged",
             Self::LogLost { .. } => "log_lost",
             Self::StoreFull { .. } => "store_full",
+            Self::StoreFails { .. } => "store_fails",
             Self::StoreOld { .. } => "store_old",
             Self::StoreForeign { .. } => "store_foreign",
             Self::StoreDamaged { .. } => "store_damaged",

@@ -18,7 +18,7 @@ use crate::world::run;
 pub const STRONG_SEEDS: u64 = 2_000;
 
 /// What a set must have met, or its generator is too weak.
-pub const EXPECTED: [&str; 59] = [
+pub const EXPECTED: [&str; 60] = [
     "award",
     "poison",
     "settings",
@@ -33,6 +33,7 @@ pub const EXPECTED: [&str; 59] = [
     "log_damaged",
     "log_lost",
     "store_full",
+    "store_fails",
     "store_old",
     "store_foreign",
     "store_damaged",
@@ -97,6 +98,9 @@ pub struct SetSpec {
     pub tells: bool,
 }
 
+/// Between two lines about how far a set has come.
+const TELL_EVERY: Duration = Duration::from_secs(10);
+
 /// What a set came to.
 #[derive(Debug, Default)]
 pub struct SetResult {
@@ -121,11 +125,16 @@ pub fn play(spec: SetSpec) -> SetResult {
     let (next, stop) = (AtomicU64::new(spec.first), AtomicBool::new(false));
     let result = Mutex::new(SetResult::default());
     std::thread::scope(|scope| {
-        for _ in 0..spec.threads.max(1) {
-            scope.spawn(|| work(spec, &clock, &next, &stop, &result));
+        let start = |_| scope.spawn(|| work(spec, &clock, &next, &stop, &result));
+        let workers: Vec<_> = (0..spec.threads.max(1)).map(start).collect();
+        let teller = spec.tells.then(|| scope.spawn(|| tell(&clock, &stop, &result)));
+        let ended: Vec<_> = workers.into_iter().map(|worker| worker.join()).collect();
+        stop.store(true, Ordering::Relaxed);
+        if let Some(teller) = teller {
+            teller.thread().unpark();
         }
-        if spec.tells {
-            scope.spawn(|| tell(spec, &clock, &next, &stop, &result));
+        if let Some(payload) = ended.into_iter().find_map(Result::err) {
+            std::panic::resume_unwind(payload);
         }
     });
     let mut result = result.into_inner();
@@ -161,9 +170,9 @@ fn work(spec: SetSpec, clock: &SystemClock, next: &AtomicU64, stop: &AtomicBool,
     }
 }
 
-fn tell(spec: SetSpec, clock: &SystemClock, next: &AtomicU64, stop: &AtomicBool, result: &Mutex<SetResult>) {
-    while !stop.load(Ordering::Relaxed) && next.load(Ordering::Relaxed) <= spec.last {
-        std::thread::park_timeout(Duration::from_secs(5));
+fn tell(clock: &SystemClock, stop: &AtomicBool, result: &Mutex<SetResult>) {
+    while !stop.load(Ordering::Relaxed) {
+        std::thread::park_timeout(TELL_EVERY);
         let seeds = result.lock().seeds;
         let seconds = clock.monotonic().as_secs_f64();
         eprintln!("{seeds} seeds in {seconds:.0} s, {:.0} a second", seeds as f64 / seconds.max(0.001));

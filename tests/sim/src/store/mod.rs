@@ -28,6 +28,8 @@ struct State {
     /// What the next start finds instead.
     replaced_by: Option<Arc<MemoryStore>>,
     full_until_ms: i64,
+    /// The next commit fails for good.
+    fails: bool,
     is_damaged: bool,
 }
 
@@ -36,7 +38,7 @@ impl SimStore {
     #[must_use]
     pub fn new(name: String, clock: Arc<SimClock>, fuse: Arc<Fuse>, trace: Arc<Trace>) -> Self {
         let rows = Arc::new(MemoryStore::new());
-        let state = State { rows, replaced_by: None, full_until_ms: 0, is_damaged: false };
+        let state = State { rows, replaced_by: None, full_until_ms: 0, fails: false, is_damaged: false };
         Self { name, clock, fuse, trace, state: Mutex::new(state) }
     }
 
@@ -55,6 +57,11 @@ impl SimStore {
     /// No commit finds room until then.
     pub fn fill(&self, until_ms: i64) {
         self.state.lock().full_until_ms = until_ms;
+    }
+
+    /// The next commit fails, whatever the reason.
+    pub fn fail_commit(&self) {
+        self.state.lock().fails = true;
     }
 
     /// Every read finds damaged bytes.
@@ -95,7 +102,8 @@ impl SimStore {
 
     /// Faults that can be repaired are.
     pub fn heal(&self) {
-        self.state.lock().full_until_ms = 0;
+        let mut state = self.state.lock();
+        (state.full_until_ms, state.fails) = (0, false);
     }
 
     fn open(&self) -> Result<Arc<MemoryStore>, StoreError> {
@@ -140,8 +148,14 @@ impl Store for SimStore {
         self.fuse.point();
         let rows = self.open()?;
         let now_ms = self.clock.now_ms();
-        if now_ms < self.state.lock().full_until_ms {
-            return Err(StoreError::Failed(format!("{}: no space left on device", self.name)));
+        {
+            let mut state = self.state.lock();
+            if std::mem::take(&mut state.fails) {
+                return Err(StoreError::Failed(format!("{}: input/output error", self.name)));
+            }
+            if now_ms < state.full_until_ms {
+                return Err(StoreError::Full(self.name.clone()));
+            }
         }
         rows.commit(runs, applied)?;
         let count: usize = runs.iter().map(Rows::len).sum();

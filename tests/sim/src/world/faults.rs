@@ -78,6 +78,9 @@ impl World<'_, '_> {
             Op::StoreFull { store, for_ms } => {
                 let _none = self.store(*store).map(|store| store.fill(now_ms + for_ms));
             }
+            Op::StoreFails { store } => {
+                let _none = self.store(*store).map(|store| store.fail_commit());
+            }
             Op::StoreOld { store } => {
                 let _none = self.store(*store).map(|store| store.put_back_at_restart());
             }

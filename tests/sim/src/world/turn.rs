@@ -6,6 +6,7 @@ use std::sync::Arc;
 use hongbao_engine::clock::Clock;
 use hongbao_engine::commit::Committer;
 use hongbao_engine::log::{Log, LogError};
+use hongbao_engine::store::Store;
 use hongbao_sinks::dispatch::Step;
 
 use crate::downstreams::port::Sender;
@@ -126,7 +127,8 @@ impl World<'_, '_> {
             }
             // A part that had nothing to do when everything was as it is now has nothing to do.
             let slot = part.slot();
-            if self.idle_since.get(slot).is_some_and(|since| *since == version(self)) {
+            let before = version(self);
+            if self.idle_since.get(slot).is_some_and(|since| *since == before) {
                 continue;
             }
             let part_worked = self.run_part(part)?;
@@ -218,6 +220,17 @@ impl World<'_, '_> {
         for partition in 0..self.plan.options.partitions {
             if !self.is_log_lost(partition) {
                 self.oracles.advance(partition)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Shows the oracles where the next process will go on.
+    fn look_at_stores(&mut self) -> Result<(), Violation> {
+        for (partition, store) in (0_u16..).zip(&self.estate.views) {
+            if !self.doomed.contains_key(&partition) {
+                let applied = store.rows().applied().map_or(0, |applied| applied.offset);
+                self.oracles.stands(partition, applied)?;
             }
         }
         Ok(())
@@ -362,6 +375,7 @@ impl World<'_, '_> {
         });
         self.stats.crashes += 1;
         self.estate.end_of_process(end.keep_permille);
+        self.look_at_stores()?;
         self.clients.connection_lost();
         self.start_at_ms = self.now_ms() + end.down_ms.max(1);
         self.end = end.again.is_some().then_some(end);
