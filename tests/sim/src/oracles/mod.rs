@@ -3,6 +3,7 @@
 //! held against it, with what was durable when they left.
 
 pub mod audit;
+mod cash_first;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -10,12 +11,15 @@ use hongbao_audit::{JournalAudit, Report};
 use hongbao_engine::log::Log;
 use hongbao_engine::partition::Partition;
 use hongbao_processors::views::{GroupBy, ViewsReader};
+use hongbao_sinks::dispatch::{LaneState, StatusBoard};
 use serde::{Deserialize, Serialize};
 
 use crate::downstreams::{Breach, Sent};
 use crate::log::Undisturbed;
 use crate::operator::LANES;
 use crate::options::Options;
+
+use cash_first::CashFirst;
 
 /// Something that must never be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,6 +79,7 @@ pub struct Oracles<'l> {
     reports: Vec<Report>,
     /// Orders sent within the last second, by lane; the pool is the last.
     sends: Vec<VecDeque<(i64, u64)>>,
+    cash_first: Option<CashFirst>,
     served: Served,
 }
 
@@ -89,7 +94,8 @@ impl<'l> Oracles<'l> {
         let journals = journals.collect();
         let reports = (0..options.partitions).map(|_| Report::new()).collect();
         let sends = vec![VecDeque::new(); LANES.len() + 1];
-        Self { log, journals, reports, sends, served: BTreeMap::new() }
+        let cash_first = CashFirst::new(options);
+        Self { log, journals, reports, sends, cash_first, served: BTreeMap::new() }
     }
 
     /// Follows the journal of a partition as far as it is durable (I2 I5 I8 I9 I10 I11 I12 I16 I18
@@ -97,9 +103,26 @@ impl<'l> Oracles<'l> {
     ///
     /// # Errors
     /// The violation.
-    pub fn advance(&mut self, partition: u16) -> Result<(), Violation> {
+    pub fn advance(&mut self, partition: u16, now_ms: i64) -> Result<(), Violation> {
         let end = self.log.range(Partition(partition), "journal").map_or(0, |(_, end)| end);
-        self.advance_to(partition, end)
+        self.advance_to(partition, end)?;
+        if let Some(cash_first) = &mut self.cash_first {
+            cash_first.follow(partition, &self.journals[usize::from(partition)].journal, now_ms);
+        }
+        Ok(())
+    }
+
+    /// The process has ended.
+    pub fn end_of_process(&mut self) {
+        if let Some(cash_first) = &mut self.cash_first {
+            cash_first.end_of_process();
+        }
+    }
+
+    /// Orders of lower lanes that left while cash waited for the same permits.
+    #[must_use]
+    pub fn contended(&self) -> u64 {
+        self.cash_first.as_ref().map_or(0, |cash_first| cash_first.contended)
     }
 
     fn advance_to(&mut self, partition: u16, end: u64) -> Result<(), Violation> {
@@ -118,8 +141,8 @@ impl<'l> Oracles<'l> {
     ///
     /// # Errors
     /// The violation.
-    pub fn stands(&mut self, partition: u16, applied: u64) -> Result<(), Violation> {
-        self.advance(partition)?;
+    pub fn stands(&mut self, partition: u16, applied: u64, now_ms: i64) -> Result<(), Violation> {
+        self.advance(partition, now_ms)?;
         match self.journals[usize::from(partition)].waiting_at(applied) {
             None => Ok(()),
             Some(first) => Err(Violation::new(
@@ -130,11 +153,17 @@ impl<'l> Oracles<'l> {
     }
 
     /// A batch has left: each of its orders was accepted with these very bytes (I9), an intent of it
-    /// is durable (I12) and nothing has ended it (I10), and no second has seen too many (I21).
+    /// is durable (I12) and nothing has ended it (I10), no second has seen too many (I21), and cash
+    /// went first (I20). `lanes` is how the lanes stand in the process that sent it, if there is one.
     ///
     /// # Errors
     /// The violation.
-    pub fn sent(&mut self, sent: &Sent, options: &Options) -> Result<(), Violation> {
+    pub fn sent(
+        &mut self,
+        sent: &Sent,
+        options: &Options,
+        lanes: Option<&StatusBoard>,
+    ) -> Result<(), Violation> {
         let partition = sent.batch.partition().0;
         self.advance_to(partition, sent.journal_end)?;
         let lane = sent.batch.lane();
@@ -163,7 +192,22 @@ impl<'l> Oracles<'l> {
                 return breach("I9", "sent other than accepted");
             }
         }
+        self.look_at_cash(sent, lanes)?;
         self.count_sends(sent, options)
+    }
+
+    fn look_at_cash(&mut self, sent: &Sent, lanes: Option<&StatusBoard>) -> Result<(), Violation> {
+        let Some(cash_first) = &mut self.cash_first else { return Ok(()) };
+        let concerned = [LANES[0], sent.batch.lane()];
+        let is_running = lanes.is_some_and(|board| {
+            let lanes = board.lanes();
+            let mut lanes = lanes.iter().filter(|lane| concerned.contains(&lane.lane.as_ref()));
+            lanes.all(|lane| lane.state == LaneState::Running)
+        });
+        match cash_first.sent(sent, is_running) {
+            None => Ok(()),
+            Some(what) => Err(Violation::new("I20", what)),
+        }
     }
 
     fn count_sends(&mut self, sent: &Sent, options: &Options) -> Result<(), Violation> {

@@ -188,6 +188,7 @@ impl<'p, 'l> World<'p, 'l> {
         stats.virtual_ms += self.now_ms().cast_unsigned();
         stats.retries += self.clients.retries;
         stats.sometimes("log.late", self.estate.log.late_arrivals());
+        stats.sometimes("cash.contended", self.oracles.contended());
         stats.sometimes("partition.halted", self.halted_ever.len() as u64);
         let watch = self.estate.watch.lock();
         stats.unknown_outcomes += watch.unknown + watch.asked_unknown;

@@ -202,7 +202,8 @@ impl World<'_, '_> {
         for sent in &sent {
             self.stats.sends += sent.batch.len() as u64;
             if !self.is_log_lost(sent.batch.partition().0) {
-                self.oracles.sent(sent, &self.plan.options)?;
+                let lanes = self.process.as_ref().map(|process| &*process.lanes);
+                self.oracles.sent(sent, &self.plan.options, lanes)?;
             }
         }
         let mut breaches = breaches;
@@ -219,7 +220,7 @@ impl World<'_, '_> {
     fn follow(&mut self) -> Result<(), Violation> {
         for partition in 0..self.plan.options.partitions {
             if !self.is_log_lost(partition) {
-                self.oracles.advance(partition)?;
+                self.oracles.advance(partition, self.estate.clock.now_ms())?;
             }
         }
         Ok(())
@@ -227,10 +228,11 @@ impl World<'_, '_> {
 
     /// Shows the oracles where the next process will go on.
     fn look_at_stores(&mut self) -> Result<(), Violation> {
+        let now_ms = self.now_ms();
         for (partition, store) in (0_u16..).zip(&self.estate.views) {
             if !self.doomed.contains_key(&partition) {
                 let applied = store.rows().applied().map_or(0, |applied| applied.offset);
-                self.oracles.stands(partition, applied)?;
+                self.oracles.stands(partition, applied, now_ms)?;
             }
         }
         Ok(())
@@ -369,6 +371,7 @@ impl World<'_, '_> {
         let observed = self.observe();
         self.note_halts();
         self.process = None;
+        self.oracles.end_of_process();
         observed?;
         self.note("end", [self.processes, u64::from(end.keep_permille)], || {
             format!("process {}", self.processes)
