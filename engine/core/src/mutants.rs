@@ -80,6 +80,7 @@ mutants! {
     M53, "the ledger commits accounts twice after a restart (I6)";
     M54, "asks are not bounded (I29)";
     M60, "lower lanes take the permits that cash waits for (I20)";
+    M64, "fresh orders are taken on however many are unresolved (I29)";
     M55, "the payload of a key differs from attempt to attempt (I13)";
 }
 

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hongbao_engine::mutant;
 use hongbao_schemas::journal::CreditStage;
 
 use crate::downstream::Ticket;
@@ -89,9 +90,19 @@ impl Lane {
     }
 
     /// How many more fresh orders may be taken on, so that all of them could become held (I29).
+    ///
+    /// Partitions open one after the other, and those still to come may bring as many as were held
+    /// before: until then the others take on their share and no more. So at most twice
+    /// `held_orders_max` are held, however often a process ends while partitions open.
     #[must_use]
     pub fn fresh_room(&self, held_orders_max: usize) -> usize {
-        held_orders_max.saturating_sub(self.held() + self.fresh_in_flight)
+        let opened = self.tracks.iter().filter(|track| track.is_running() || track.is_halted()).count();
+        let held_orders_max = match self.tracks.len() {
+            0 => held_orders_max,
+            all => (held_orders_max as u128 * opened as u128 / all as u128) as usize,
+        };
+        let unresolved = if mutant!(M64) { 0 } else { self.held() + self.fresh_in_flight };
+        held_orders_max.saturating_sub(unresolved)
     }
 
     /// Whether orders were read that were never tried.

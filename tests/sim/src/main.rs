@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use hongbao_engine::clock::{Clock, SystemClock};
 use hongbao_sim::plan::{Plan, generate};
-use hongbao_sim::regressions;
 use hongbao_sim::report::set::{SetSpec, cpu_seconds, play};
 use hongbao_sim::report::timeline::story;
 use hongbao_sim::shrink::{Effort, shrink};
+use hongbao_sim::stored::StoredPlan;
 use hongbao_sim::trace::Trace;
 use hongbao_sim::world::run;
 use serde_json::json;
@@ -28,7 +28,8 @@ sim seed N [--trace] [--plan]                               plays one; its histo
 sim replay FILE [--trace]                                   plays a stored plan
 sim shrink --seed N [--out FILE]                            the smallest plan that breaks the same
 sim meta --seeds N                                          plays 1..N in two processes, compares hashes
-sim mutants [NAME..] [--seeds N]                            seeds until each planted bug is caught
+sim mutants [NAME..] [--seeds N] [--keep]                   seeds until each planted bug is caught
+sim scenarios                                               stored plans, each with its bug planted
 sim hashes FIRST LAST                                       hash of each seed
 all: --mutant NAME plants a bug first";
 
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
         Some("meta") => meta(&arguments),
         Some("hashes") => hashes(&arguments),
         Some("mutants") => hongbao_sim::mutants::command(&arguments.0[1..]),
+        Some("scenarios") => hongbao_sim::mutants::scenarios(),
         _ => Err(USAGE.to_owned()),
     };
     match done {
@@ -122,8 +124,8 @@ fn one_seed(arguments: &Arguments) -> Result<bool, String> {
 }
 
 fn replay(arguments: &Arguments) -> Result<bool, String> {
-    let regression = regressions::read(Path::new(arguments.place(1)?))?;
-    show(&regression.plan, arguments.has("--trace"))
+    let stored = StoredPlan::read(Path::new(arguments.place(1)?))?;
+    show(&stored.plan, arguments.has("--trace"))
 }
 
 fn show(plan: &Plan, with_trace: bool) -> Result<bool, String> {
@@ -155,14 +157,13 @@ fn shrink_seed(arguments: &Arguments) -> Result<bool, String> {
     };
     let smallest = shrink(&plan, &violation.invariant, Effort::default());
     println!("{}", story(&smallest));
-    let kept =
-        regressions::Regression { invariant: violation.invariant, note: violation.what, plan: smallest };
-    let text = serde_json::to_string(&kept).unwrap_or_default();
+    let steps = smallest.steps.len();
+    let mutant = arguments.value("--mutant").map(str::to_owned);
+    let kept = StoredPlan { invariant: violation.invariant, note: violation.what, mutant, plan: smallest };
     match arguments.value("--out") {
-        Some(path) => std::fs::write(path, text).map_err(|error| format!("{path}: {error}"))?,
-        None => println!("{text}"),
+        Some(path) => kept.write(Path::new(path))?,
+        None => println!("{}", serde_json::to_string(&kept).unwrap_or_default()),
     }
-    let steps = kept.plan.steps.len();
     println!("{}", json!({"name": "sim shrink", "seeds": 1, "violations": 1, "steps": steps}));
     Ok(false)
 }

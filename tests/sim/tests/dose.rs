@@ -4,8 +4,8 @@
 use std::process::Command;
 use std::time::Duration;
 
-use hongbao_sim::regressions;
 use hongbao_sim::report::set::{SetSpec, play};
+use hongbao_sim::stored;
 use hongbao_sim::trace::Trace;
 use hongbao_sim::world::run;
 
@@ -24,12 +24,15 @@ fn seeds_break_nothing() {
 }
 
 #[test]
-fn plans_that_once_broke_something_break_nothing() {
-    let all = regressions::all().unwrap();
-    assert!(!all.is_empty());
-    for (name, regression) in all {
-        let violation = run(&regression.plan, Trace::default()).violation;
-        assert_eq!(violation, None, "{name}: {}", regression.note);
+fn plans_that_once_broke_something_or_do_with_a_planted_bug_break_nothing() {
+    for folder in ["regressions", "scenarios"] {
+        let all = stored::all(folder).unwrap();
+        assert!(!all.is_empty(), "{folder}");
+        for (name, stored) in all {
+            let violation = run(&stored.plan, Trace::default()).violation;
+            assert_eq!(violation, None, "{folder}/{name}: {}", stored.note);
+            assert_eq!(stored.mutant.is_some(), folder == "scenarios", "{folder}/{name}");
+        }
     }
 }
 

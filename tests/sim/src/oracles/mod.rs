@@ -251,6 +251,22 @@ impl<'l> Oracles<'l> {
         Ok(())
     }
 
+    /// No lane keeps more orders one by one than it may, and at most as many again that earlier
+    /// processes left (I29).
+    ///
+    /// # Errors
+    /// The violation.
+    pub fn bounded(&self, lanes: &StatusBoard, options: &Options) -> Result<(), Violation> {
+        let most = 2 * options.dispatch.held_orders_max as u64;
+        match lanes.lanes().iter().find(|lane| lane.held > most) {
+            None => Ok(()),
+            Some(lane) => Err(Violation::new(
+                "I29",
+                format!("{} orders of {} held, {most} allowed", lane.held, lane.lane),
+            )),
+        }
+    }
+
     /// Time of the journal of a partition, in milliseconds since the Unix epoch.
     #[must_use]
     pub fn last_fact_ms(&self, partition: u16) -> i64 {

@@ -350,6 +350,9 @@ impl World<'_, '_> {
             }
         }
         self.run_deferred()?;
+        if let Some(process) = &self.process {
+            self.oracles.bounded(&process.lanes, &self.plan.options)?;
+        }
         if let Some(process) = &self.process
             && process.is_recovered()
             && self.doomed.is_empty()

@@ -1,0 +1,136 @@
+//! Bugs planted one after the other.
+
+use hongbao_engine::clock::{Clock, SystemClock};
+use hongbao_engine::mutants::{Mutant, plant};
+use serde_json::json;
+
+use crate::oracles::Violation;
+use crate::plan::{Plan, generate};
+use crate::report::Stats;
+use crate::report::set::cpu_seconds;
+use crate::shrink::{Effort, shrink};
+use crate::stored::{self, StoredPlan};
+use crate::trace::Trace;
+use crate::world::run;
+
+/// Seeds tried at most for one bug.
+const SEEDS_MAX: u64 = 10_000;
+
+/// See [`super::command`]. With `--keep` the smallest plan of each is stored as a scenario.
+///
+/// # Errors
+/// Wrong use.
+pub fn command(arguments: &[String]) -> Result<bool, String> {
+    let clock = SystemClock::new();
+    let seeds_at = arguments.iter().position(|argument| argument == "--seeds");
+    let seeds_max = match seeds_at.and_then(|at| arguments.get(at + 1)) {
+        Some(text) => text.parse().map_err(|_| format!("{text}: not a number"))?,
+        None => SEEDS_MAX,
+    };
+    let keeps = arguments.iter().any(|argument| argument == "--keep");
+    let named = |mutant: &Mutant| arguments.contains(&format!("{mutant:?}"));
+    let all = !arguments.iter().any(|argument| argument.starts_with('M'));
+    let mut stats = Stats::default();
+    let (mut caught, mut missed, mut tried) = (Vec::new(), Vec::new(), 0);
+    for mutant in Mutant::ALL.iter().filter(|mutant| all || named(mutant)) {
+        plant(*mutant);
+        let found = hunt(seeds_max, &mut tried, &mut stats);
+        if let (true, Some((seed, violation))) = (keeps, &found) {
+            keep(*mutant, *seed, violation)?;
+        }
+        plant(Mutant::None);
+        match &found {
+            Some((seeds, violation)) => {
+                println!("{mutant:?} {seeds:>6}  {:<6} {}", violation.invariant, mutant.what());
+                caught.push(*seeds);
+            }
+            None => {
+                println!("{mutant:?}  MISSED        {}", mutant.what());
+                missed.push(format!("{mutant:?}"));
+            }
+        }
+    }
+    caught.sort_unstable();
+    let line = json!({
+        "name": "sim mutants", "seeds": tried, "awards": stats.awards, "crashes": stats.crashes,
+        "unknown_outcomes": stats.unknown_outcomes, "duplicates": stats.duplicates,
+        "violations": missed.len(), "wall_s": clock.monotonic().as_secs_f64(), "cpu_s": cpu_seconds(),
+        "mutants": caught.len() + missed.len(), "caught": caught.len(), "missed": missed,
+        "median_seeds": caught.get(caught.len() / 2), "worst_seeds": caught.last(),
+    });
+    println!("{line}");
+    Ok(missed.is_empty())
+}
+
+/// See [`super::plant_named`].
+///
+/// # Errors
+/// There is none.
+pub fn plant_named(name: &str) -> Result<(), String> {
+    plant(by_name(name)?);
+    Ok(())
+}
+
+/// See [`super::scenarios`].
+///
+/// # Errors
+/// A file that cannot be read.
+pub fn scenarios() -> Result<bool, String> {
+    let clock = SystemClock::new();
+    let mut stats = Stats::default();
+    let mut wrong = Vec::new();
+    let all = stored::all("scenarios")?;
+    for (name, stored) in &all {
+        let mutant = by_name(stored.mutant.as_deref().unwrap_or_default())?;
+        let mut play = |mutant: Mutant| {
+            plant(mutant);
+            let played = run(&stored.plan, Trace::default());
+            plant(Mutant::None);
+            stats.absorb(&played.stats);
+            played.violation.map(|violation| violation.invariant)
+        };
+        let (without, with) = (play(Mutant::None), play(mutant));
+        let is_good = without.is_none() && with.as_ref() == Some(&stored.invariant);
+        println!("{name}: {}: {}", mutant.what(), with.as_deref().unwrap_or("NOT CAUGHT"));
+        if !is_good {
+            eprintln!("{name}: {without:?} by itself, {with:?} with the bug, {} expected", stored.invariant);
+            wrong.push(name.clone());
+        }
+    }
+    let line = json!({
+        "name": "sim scenarios", "seeds": 0, "awards": stats.awards, "crashes": stats.crashes,
+        "unknown_outcomes": stats.unknown_outcomes, "duplicates": stats.duplicates,
+        "violations": wrong.len(), "wall_s": clock.monotonic().as_secs_f64(), "cpu_s": cpu_seconds(),
+        "scenarios": all.len(), "wrong": wrong,
+    });
+    println!("{line}");
+    Ok(wrong.is_empty() && !all.is_empty())
+}
+
+fn by_name(name: &str) -> Result<Mutant, String> {
+    let found = Mutant::ALL.iter().find(|mutant| format!("{mutant:?}") == name);
+    found.copied().ok_or_else(|| format!("{name}: no such planted bug"))
+}
+
+/// Stores the smallest plan that breaks the same invariant while the bug is planted.
+fn keep(mutant: Mutant, seed: u64, violation: &Violation) -> Result<(), String> {
+    let plan: Plan = shrink(&generate(seed), &violation.invariant, Effort::default());
+    let note = run(&plan, Trace::default()).violation.map_or_else(String::new, |violation| violation.what);
+    let name = format!("{mutant:?}");
+    let path = stored::folder("scenarios").join(format!("{}.json", name.to_lowercase()));
+    let invariant = violation.invariant.clone();
+    StoredPlan { invariant, note, mutant: Some(name), plan }.write(&path)
+}
+
+/// Plays seeds until something is found.
+fn hunt(seeds_max: u64, tried: &mut u64, stats: &mut Stats) -> Option<(u64, Violation)> {
+    for seed in 1..=seeds_max {
+        *tried += 1;
+        let played = run(&generate(seed), Trace::default());
+        stats.absorb(&played.stats);
+        if let Some(violation) = played.violation {
+            return Some((seed, violation));
+        }
+    }
+    None
+}
