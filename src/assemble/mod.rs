@@ -1,7 +1,6 @@
 //! The composition root: the only place that names concrete logs, stores and downstreams.
 
 mod books;
-mod controls;
 mod data_dir;
 mod halted;
 mod journal;
@@ -13,6 +12,7 @@ mod settings;
 mod sinks;
 mod targets;
 mod tasks;
+mod ticker;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -26,7 +26,6 @@ use hongbao_engine::task::TaskPolicy;
 use hongbao_segments::{SegmentLog, SegmentOptions};
 use hongbao_topology::Topology;
 
-use controls::Ticker;
 pub use data_dir::DataDir;
 use halted::PublishedLog;
 pub use memory::Memory;
@@ -34,6 +33,7 @@ pub use reads::NodeReads;
 use settings::publish_settings;
 use sinks::{Sinks, SinksSpec};
 use tasks::{Folds, FoldsSpec, OpenedFolds};
+use ticker::Ticker;
 
 /// Folder of the log within the data folder.
 pub const LOG_DIR: &str = "log";

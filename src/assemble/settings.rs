@@ -8,12 +8,12 @@ use hongbao_engine::clock::Clock;
 use hongbao_engine::log::{Log, LogError, Position};
 use hongbao_engine::partition::Partition;
 use hongbao_engine::records::{Offset, ReadBatch};
+use hongbao_processors::controls::ControlWriter;
 use hongbao_processors::intake::AWARDS;
 use hongbao_schemas::control::{Control, ControlKey, ControlKind};
 use hongbao_schemas::settings::Settings;
 use hongbao_topology::Topology;
 
-use super::controls::{append, tick};
 use super::data_dir::DataDir;
 
 const SETTINGS_FILE: &str = "settings.json";
@@ -58,17 +58,13 @@ pub fn publish_settings(
         tracing::info!(number = settings.number, "settings changed");
     }
     let number = i64::try_from(settings.number).context("settings number")?;
+    let writer = ControlWriter { log, key: &key };
     let mut positions = Vec::new();
     for partition in (0..log.partitions()).map(Partition) {
         let publish = || {
             // Time first, so that nothing is folded before there is any.
-            tick(log, clock, partition, &key)?;
-            let at_ms = clock.wall_ms();
-            append(
-                log,
-                partition,
-                &Control::seal(ControlKind::Settings, partition.0, number, at_ms, &body, &key),
-            )
+            writer.tick(partition, clock.wall_ms())?;
+            writer.settings(partition, number, &body, clock.wall_ms())
         };
         positions.extend(unless_damaged(partition, publish())?.map(|position| (partition, position)));
     }

@@ -6,9 +6,10 @@ use anyhow::Context;
 use hongbao_engine::log::Log;
 use hongbao_engine::partition::{Partition, partition_of};
 use hongbao_engine::records::{Envelope, Frame, RecordBuf};
+use hongbao_processors::controls::ControlWriter;
 use hongbao_processors::intake::AWARDS;
 use hongbao_schemas::award::Award;
-use hongbao_schemas::control::{Control, ControlKey, ControlKind};
+use hongbao_schemas::control::ControlKey;
 use hongbao_schemas::ext::Ext;
 use hongbao_topology::{File, Topology};
 
@@ -178,10 +179,7 @@ impl Frames {
 pub fn publish_settings(log: &dyn Log, topology: &Topology, key: &ControlKey) -> anyhow::Result<()> {
     let body = topology.settings(1).to_json()?;
     for partition in (0..log.partitions()).map(Partition) {
-        let control = Control::seal(ControlKind::Settings, partition.0, 1, EVENT_TIME_MS, &body, key);
-        let mut records = RecordBuf::new();
-        records.push_with(|bytes| control.encode(bytes));
-        log.append(partition, &[Frame { topic: AWARDS, envelope: Envelope::PRODUCER, records: &records }])?;
+        ControlWriter { log, key }.settings(partition, 1, &body, EVENT_TIME_MS)?;
     }
     Ok(())
 }

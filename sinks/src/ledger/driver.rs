@@ -1,12 +1,10 @@
 //! The embedded ledger behind the downstream port: opening, status, and the way to its thread.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
 use hongbao_engine::commit::Committer;
 use hongbao_engine::log::Log;
 use hongbao_engine::partition::Partition;
@@ -14,17 +12,12 @@ use hongbao_engine::store::Store;
 use parking_lot::Mutex;
 
 use crate::batch::Batch;
-use crate::downstream::{Capabilities, Completion, Downstream, KeyLife, Outcome, Outcomes, Ticket};
+use crate::downstream::{Capabilities, Completion, Downstream, Outcome, Outcomes, Ticket};
 use crate::ledger::LedgerError;
-use crate::ledger::shard::{LedgerLimits, Shard};
-use crate::ledger::worker::{Teller, Worker};
+use crate::ledger::port::Port;
+use crate::ledger::shard::LedgerLimits;
+use crate::ledger::worker::Worker;
 
-/// Orders a batch at most.
-const ITEMS_MAX: u32 = 2000;
-/// Submissions open at once, queued ones included; bounds the memory of the queue (I29).
-const IN_FLIGHT_MAX: u32 = 64;
-/// How long a batch waits for more orders.
-const BATCH_DELAY: Duration = Duration::from_millis(1);
 const COMMIT_QUEUE_MAX: usize = 64;
 
 /// What a ledger is opened over.
@@ -33,7 +26,7 @@ pub struct LedgerSpec {
     pub log: Arc<dyn Log>,
     /// One store a partition of the book, in order.
     pub stores: Vec<Arc<dyn Store>>,
-    /// Called, from the ledger's thread, when something completed; it must not block.
+    /// Called, from where the ledger works, when something completed; it must not block.
     pub wake: Arc<dyn Fn() + Send + Sync>,
     /// When to commit and how much to keep.
     pub limits: LedgerLimits,
@@ -118,20 +111,10 @@ impl LedgerStatus {
     }
 }
 
-/// What the thread is given to do.
-pub(super) enum Job {
-    /// To credit a batch.
-    Credit(Ticket, Batch),
-    /// To say what became of an order.
-    Ask(Ticket, Arc<[u8]>),
-}
-
 /// The embedded ledger as a downstream. Dropping it finishes what was submitted, commits and ends.
 pub struct LedgerDownstream {
-    jobs: Option<Sender<Job>>,
-    done: Receiver<Completion>,
+    port: Port,
     log: Arc<dyn Log>,
-    status: Arc<LedgerStatus>,
     stopping: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -141,83 +124,54 @@ impl LedgerDownstream {
     /// partition that cannot be opened is halted from the start, alone (I26).
     ///
     /// # Errors
-    /// [`LedgerError::Thread`].
+    /// [`LedgerError::Thread`], [`LedgerError::Stores`].
     pub fn open(spec: LedgerSpec) -> Result<Self, LedgerError> {
-        let status = Arc::new(LedgerStatus::default());
-        let mut shards = Vec::new();
-        for (index, store) in spec.stores.into_iter().enumerate() {
-            let partition = Partition(index as u16);
-            let opened = Shard::open(partition, Arc::clone(&spec.log), store, spec.limits);
-            shards.push(opened.map_err(|error| status.halt(partition, &error)).ok());
-        }
+        let log = Arc::clone(&spec.log);
         let thread_error = |error: std::io::Error| LedgerError::Thread(error.to_string());
-        let committer = Committer::start(Arc::clone(&spec.log), 1, COMMIT_QUEUE_MAX).map_err(thread_error)?;
-        let (jobs, received) = unbounded();
-        let (completed, done) = unbounded();
+        let committer = Committer::start(Arc::clone(&log), 1, COMMIT_QUEUE_MAX).map_err(thread_error)?;
+        let (worker, port) = Worker::open(spec, Arc::new(committer))?;
         let stopping = Arc::new(AtomicBool::new(false));
-        let teller = Teller { completed, wake: spec.wake, status: Arc::clone(&status) };
-        let worker = Worker {
-            shards,
-            committer,
-            log: Arc::clone(&spec.log),
-            jobs: received,
-            waiting: VecDeque::new(),
-            teller,
-            stopping: Arc::clone(&stopping),
-        };
+        let stop = Arc::clone(&stopping);
         let builder = std::thread::Builder::new().name("ledger".to_owned());
-        let thread = builder.spawn(move || worker.run()).map_err(thread_error)?;
-        Ok(Self { jobs: Some(jobs), done, log: spec.log, status, stopping, thread: Some(thread) })
+        let thread = builder.spawn(move || worker.run(&stop)).map_err(thread_error)?;
+        Ok(Self { port, log, stopping, thread: Some(thread) })
     }
 
     /// What other threads may know.
     #[must_use]
     pub fn status(&self) -> Arc<LedgerStatus> {
-        Arc::clone(&self.status)
-    }
-
-    fn send(&self, job: Job) {
-        if let Some(jobs) = &self.jobs {
-            // The thread lives as long as the sender; a failed ledger answers for itself.
-            drop(jobs.send(job));
-        }
-        self.log.progress().bump();
+        Arc::clone(self.port.status())
     }
 }
 
 impl Downstream for LedgerDownstream {
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            max_items: ITEMS_MAX,
-            max_in_flight: IN_FLIGHT_MAX,
-            key_life: KeyLife::Forever,
-            can_query: true,
-            batch_delay: BATCH_DELAY,
-            timeout: Duration::ZERO,
-        }
+        self.port.capabilities()
     }
 
     fn submit(&mut self, ticket: Ticket, batch: Batch) {
-        self.send(Job::Credit(ticket, batch));
+        self.port.submit(ticket, batch);
+        self.log.progress().bump();
     }
 
     fn ask(&mut self, ticket: Ticket, record: Arc<[u8]>) {
-        self.send(Job::Ask(ticket, record));
+        self.port.ask(ticket, record);
+        self.log.progress().bump();
     }
 
     fn poll(&mut self, done: &mut Vec<Completion>) {
-        done.extend(self.done.try_iter());
+        self.port.poll(done);
     }
 
     fn halted(&self, partition: Partition) -> Option<String> {
-        self.status.halted_in(partition)
+        self.port.halted(partition)
     }
 }
 
 impl Drop for LedgerDownstream {
     fn drop(&mut self) {
         self.stopping.store(true, Ordering::Release);
-        self.jobs = None;
+        self.port.close();
         self.log.progress().bump();
         if let Some(thread) = self.thread.take() {
             drop(thread.join());

@@ -10,7 +10,9 @@
 //! bytes is a conflict, which a person has to look at (I13). An answer is given when the posting is durable (I25), not before.
 
 mod accounts;
+mod desk;
 mod driver;
+mod port;
 mod shard;
 mod stepped;
 #[cfg(test)]
@@ -47,6 +49,14 @@ pub enum LedgerError {
         offset: u64,
         /// What was found.
         what: String,
+    },
+    /// Each partition of the book needs a store of its own.
+    #[error("the ledger's book has {partitions} partitions, and there are stores for {stores}")]
+    Stores {
+        /// Stores given.
+        stores: usize,
+        /// Partitions of the book.
+        partitions: u16,
     },
     /// Deciding panicked.
     #[error("the ledger: {0}")]

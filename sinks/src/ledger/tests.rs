@@ -5,6 +5,7 @@ mod crashes;
 mod driving;
 mod faults;
 mod shards;
+mod stepping;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;

@@ -1,14 +1,15 @@
-//! The operator and the writer of control records: settings at every start and when they change,
-//! the time, a part of the awards once more.
+//! The operator: settings at every start and when they change, the time, a part of the awards once
+//! more.
 
 use std::collections::BTreeMap;
 
 use hongbao_engine::clock::Clock;
 use hongbao_engine::log::{Log, LogError};
 use hongbao_engine::partition::Partition;
-use hongbao_engine::records::{Envelope, Frame, ReadBatch, RecordBuf};
+use hongbao_engine::records::ReadBatch;
+use hongbao_processors::controls::ControlWriter;
 use hongbao_processors::intake::AWARDS;
-use hongbao_schemas::control::{Control, ControlKey, ControlKind};
+use hongbao_schemas::control::ControlKey;
 use hongbao_schemas::money::Asset;
 use hongbao_schemas::settings::{Activity, RewardType, Scene, Settings};
 
@@ -43,26 +44,13 @@ pub fn settings(number: u64, cash_max_minor: i64, has_films: bool) -> Settings {
     Settings { number, name: "sim".to_owned(), reward_types, activities, reconcile_overdue_after_ms: 60_000 }
 }
 
-/// Appends a control record.
-///
-/// # Errors
-/// [`LogError`].
-pub fn append(log: &dyn Log, control: &Control<'_>) -> Result<(), LogError> {
-    let mut records = RecordBuf::new();
-    records.push_with(|bytes| control.encode(bytes));
-    let frame = Frame { topic: AWARDS, envelope: Envelope::PRODUCER, records: &records };
-    log.append(Partition(control.partition), &[frame]).map(drop)
-}
-
-/// Appends the time, as the program does it: numbered by the end of the topic.
+/// Appends the time.
 ///
 /// # Errors
 /// [`LogError`].
 pub fn tick(log: &dyn Log, clock: &dyn Clock, partition: u16) -> Result<(), LogError> {
-    let (_, end) = log.range(Partition(partition), AWARDS)?;
-    let number = i64::try_from(end).unwrap_or(i64::MAX).saturating_add(1);
-    let key = control_key();
-    append(log, &Control::seal(ControlKind::Tick, partition, number, clock.wall_ms(), &[], &key))
+    let writer = ControlWriter { log, key: &control_key() };
+    writer.tick(Partition(partition), clock.wall_ms()).map(drop)
 }
 
 /// Puts settings in force in one partition; the same ones once more change nothing.
@@ -76,9 +64,9 @@ pub fn publish(
     settings: &Settings,
 ) -> Result<(), LogError> {
     let body = settings.to_json().unwrap_or_default();
+    let writer = ControlWriter { log, key: &control_key() };
     let number = settings.number.cast_signed();
-    let key = control_key();
-    append(log, &Control::seal(ControlKind::Settings, partition, number, clock.wall_ms(), &body, &key))
+    writer.settings(Partition(partition), number, &body, clock.wall_ms()).map(drop)
 }
 
 /// Records of `awards`, as somebody would read them out to append them once more.

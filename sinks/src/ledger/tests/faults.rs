@@ -13,15 +13,15 @@ use super::*;
 use crate::downstream::{Completed, Downstream, Outcome, Ticket, Told};
 
 /// A log that counts refusals, and panics or fails after an append when told to.
-struct ScriptedLog {
+pub(super) struct ScriptedLog {
     inner: Arc<MemoryLog>,
-    full: AtomicU64,
-    panics: AtomicBool,
+    pub(super) full: AtomicU64,
+    pub(super) panics: AtomicBool,
     fails_after: AtomicBool,
 }
 
 impl ScriptedLog {
-    fn over(inner: &Arc<MemoryLog>) -> Arc<Self> {
+    pub(super) fn over(inner: &Arc<MemoryLog>) -> Arc<Self> {
         let (panics, fails_after) = (AtomicBool::new(false), AtomicBool::new(false));
         Arc::new(Self { inner: inner.clone(), full: AtomicU64::new(0), panics, fails_after })
     }
@@ -102,15 +102,15 @@ impl Store for BrokenStore {
     }
 }
 
-fn unknown() -> Completed {
+pub(super) fn unknown() -> Completed {
     sent(Outcome::Unknown("ledger_failed".into()))
 }
 
-fn not_sent() -> Completed {
+pub(super) fn not_sent() -> Completed {
     sent(Outcome::NotSent("ledger_failed".into()))
 }
 
-fn no_answer() -> Completed {
+pub(super) fn no_answer() -> Completed {
     told(Told::Unknown("ledger_failed".into()))
 }
 
@@ -173,6 +173,26 @@ fn a_drop_while_the_log_is_full_ends_and_credits_nothing() {
     assert_eq!(driven.completed(1), BTreeMap::from([(2, sent(Outcome::Credited))]));
     drop(driven);
     assert_eq!(check_store(&memory, P0, &kept[0]), 2);
+}
+
+#[test]
+fn a_drop_while_one_partition_is_full_finishes_the_others() {
+    let memory = durable_log(2);
+    let log = ScriptedLog::over(&memory);
+    let (kept, ports) = stores(2);
+    let mut driven = Driven::open(log.clone(), ports, LedgerLimits::default());
+    let first = large_order("large", "u", "CNY/2", 5, &"c".repeat(10_000));
+    driven.submit(1, P0, std::slice::from_ref(&first));
+    driven.completed(1);
+    memory.set_bytes_max(first.len());
+    driven.submit(2, P0, &[cash(2, 5)]);
+    log.wait_until_full();
+    for n in 0..20 {
+        driven.submit(10 + n, Partition(1), &[cash(10 + n, 5)]);
+    }
+    drop(driven);
+    assert_eq!(book(&memory), [first]);
+    assert_eq!(check_store(&memory, Partition(1), &kept[1]), 20);
 }
 
 #[test]
