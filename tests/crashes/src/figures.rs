@@ -12,6 +12,9 @@ const FOUND: u8 = 3;
 /// Ticks of processor time a second, the same on every Linux that we know.
 const TICKS_PER_S: f64 = 100.0;
 
+/// What every run counts.
+const EVERYWHERE: [&str; 4] = ["awards", "crashes", "unknown_outcomes", "duplicates"];
+
 /// Figures of a run.
 pub struct Figures {
     name: &'static str,
@@ -24,8 +27,13 @@ pub struct Figures {
 impl Figures {
     /// A run begins.
     #[must_use]
-    pub fn begin(name: &'static str) -> Self {
-        Self { name, began: elapsed(), fields: Map::new(), violations: Vec::new() }
+    pub fn begin(name: &'static str, seed: u64) -> Self {
+        let mut figures = Self { name, began: elapsed(), fields: Map::new(), violations: Vec::new() };
+        figures.set("seed", json!(seed));
+        for field in EVERYWHERE {
+            figures.set(field, json!(0));
+        }
+        figures
     }
 
     /// Sets a figure.
@@ -35,8 +43,13 @@ impl Figures {
 
     /// Adds to a figure.
     pub fn add(&mut self, name: &str, more: u64) {
-        let sum = self.fields.get(name).and_then(Value::as_u64).unwrap_or_default() + more;
-        self.set(name, json!(sum));
+        self.set(name, json!(self.number(name) + more));
+    }
+
+    /// A figure; 0 when there is none.
+    #[must_use]
+    pub fn number(&self, name: &str) -> u64 {
+        self.fields.get(name).and_then(Value::as_u64).unwrap_or_default()
     }
 
     /// Prints violations on stderr and the figures on stdout, and tells the exit code.

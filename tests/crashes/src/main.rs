@@ -106,7 +106,7 @@ fn run(name: &str, options: &Options) -> io::Result<Option<Figures>> {
         }
         "faults" => {
             let (preload, count) = (options.path("preload")?, options.number("count", 3)?);
-            faults::run(&Faults { program, preload, folder, count, seed })?
+            faults::run(&Faults { program, preload, folder, count, seed, jobs })?
         }
         _ => return Ok(None),
     };

@@ -11,8 +11,8 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::http::Connection;
-use crate::process::{End, Process, free_address};
-use crate::wait::{elapsed, pause};
+use crate::process::{End, Patience, Process, free_address, too_slow};
+use crate::wait::pause;
 
 /// Small segments and frequent commits: a few hundred awards roll, seal, commit and merge.
 pub const SQUEEZE: &str =
@@ -97,8 +97,13 @@ impl Mall {
         let (listen, seed) = (address.to_string(), seed.to_string());
         let arguments = ["downstream", "--listen", &listen, "--profile", profile, "--seed", &seed];
         let process = Process::start(program, &arguments, &[], &folder.join("mall.log"))?;
-        let mall = Self { process, address };
-        until("the downstream answers", || Ok(mall.book().ok().map(drop)))?;
+        let mut mall = Self { process, address };
+        until("the downstream answers", || {
+            if mall.process.ended()?.is_some() {
+                return Err(io::Error::other(format!("the downstream: {}", mall.process.tells())));
+            }
+            Ok(Connection::open(address).and_then(|mut mall| mall.get("/book")).ok().map(drop))
+        })?;
         Ok(mall)
     }
 
@@ -157,12 +162,10 @@ impl Rig {
         Ok(Self { program: program.to_owned(), folder, address: free_address()? })
     }
 
-    /// The same for a copy of the folder.
-    ///
-    /// # Errors
-    /// Of the system.
-    pub fn moved_to(&self, folder: PathBuf) -> io::Result<Self> {
-        Ok(Self { program: self.program.clone(), folder, address: free_address()? })
+    /// The same for a copy of the folder, at the same address: one node at a time.
+    #[must_use]
+    pub fn moved_to(&self, folder: PathBuf) -> Self {
+        Self { program: self.program.clone(), folder, address: self.address }
     }
 
     /// A path in the folder.
@@ -220,10 +223,28 @@ impl Rig {
     /// Waits until every order of every lane has ended, and returns the lanes.
     ///
     /// # Errors
-    /// The node does not answer, or some orders do not end.
+    /// The node does not answer, a part of it has halted, or some orders do not end.
     pub fn settled(&self, api: &mut Connection) -> io::Result<Vec<Value>> {
-        until("everything is folded", || Ok((api.get("/v1/awards/none")?.status == 404).then_some(())))?;
-        until("all orders end", || Self::are_settled(api))
+        until("everything is folded", || {
+            Self::goes_on(api)?;
+            Ok((api.get("/v1/awards/none")?.status == 404).then_some(()))
+        })?;
+        until("all orders end", || {
+            let lanes = Self::are_settled(api)?;
+            if lanes.is_none() {
+                Self::goes_on(api)?;
+            }
+            Ok(lanes)
+        })
+    }
+
+    /// Fails once a part of the node has halted: nothing will change by waiting.
+    fn goes_on(api: &mut Connection) -> io::Result<()> {
+        let standing = api.get("/readyz")?.body;
+        if standing.starts_with(b"halted") {
+            return Err(io::Error::other(String::from_utf8_lossy(&standing).trim().to_owned()));
+        }
+        Ok(())
     }
 
     /// The lanes, if every order of each has ended.
@@ -243,13 +264,13 @@ impl Rig {
 /// # Errors
 /// Those of the look, and a time-out.
 pub fn until<T>(what: &str, mut look: impl FnMut() -> io::Result<Option<T>>) -> io::Result<T> {
-    let end = elapsed() + DEADLINE;
+    let mut patience = Patience::of(DEADLINE);
     loop {
         if let Some(found) = look()? {
             return Ok(found);
         }
-        if elapsed() > end {
-            return Err(io::Error::new(io::ErrorKind::TimedOut, format!("not in time: {what}")));
+        if patience.is_over() {
+            return Err(too_slow(format!("not in time: {what}")));
         }
         pause(LOOK_EVERY);
     }

@@ -37,6 +37,8 @@ type Outcomes = BTreeMap<&'static str, BTreeMap<&'static str, u64>>;
 #[derive(Default)]
 struct Found {
     outcomes: Outcomes,
+    /// What every run counts.
+    sums: BTreeMap<&'static str, u64>,
     violations: Vec<String>,
 }
 
@@ -45,10 +47,13 @@ struct Found {
 /// # Errors
 /// The harness itself cannot go on.
 pub fn run(flips: &Flips) -> io::Result<Figures> {
-    let mut figures = Figures::begin("flips");
+    let mut figures = Figures::begin("flips", flips.seed);
     let (done, found) = (AtomicU64::new(0), Mutex::new(Found::default()));
     on_threads(flips.jobs, |job| work(flips, job, &done, &found))?;
-    let Found { outcomes, violations } = found.into_inner();
+    let Found { outcomes, sums: all, violations } = found.into_inner();
+    for (name, sum) in all {
+        figures.set(name, json!(sum));
+    }
     let mut sums = BTreeMap::<&str, u64>::new();
     for (verdict, count) in outcomes.values().flatten() {
         *sums.entry(verdict).or_default() += count;
@@ -91,6 +96,9 @@ fn work(flips: &Flips, job: u64, done: &AtomicU64, found: &Mutex<Found>) -> io::
     }
     let mut found = found.lock();
     for base in &bases {
+        for (name, more) in &base.figures {
+            *found.sums.entry(name).or_default() += more;
+        }
         found.violations.extend(base.mall_changed()?);
     }
     Ok(())

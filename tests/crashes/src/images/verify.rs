@@ -85,7 +85,7 @@ impl<'a> Verifier<'a> {
         let mut process = rig.start(&[("HONGBAO_KILL_AT", OPENED)])?;
         let end = process.ends_within(DEADLINE)?;
         if end != Some(End::Killed) {
-            return Ok(Err(format!("the node does not recover: {end:?}\n{}", process.says())));
+            return Ok(Err(format!("the node does not recover: {end:?}; {}", process.tells())));
         }
         let (end, printed) = rig.check()?;
         Ok(if end == End::Code(0) { Ok(()) } else { Err(format!("check ended with {end:?}\n{printed}")) })

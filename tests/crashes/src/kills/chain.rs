@@ -9,9 +9,9 @@ use rustix::process::Signal;
 
 use super::aim::{Aim, Target};
 use crate::http::Connection;
-use crate::process::{End, Process};
+use crate::process::{End, Process, tail};
 use crate::rig::{DEADLINE, Rig};
-use crate::story::{Story, tail};
+use crate::story::Story;
 use crate::wait::{elapsed, pause};
 
 /// A process that has not reached its place by then is killed where it is.

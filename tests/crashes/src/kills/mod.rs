@@ -46,7 +46,7 @@ pub fn run(kills: &Kills) -> io::Result<Figures> {
     let aim = Mutex::new(Aim::default());
     let (begun, chains) = (AtomicU64::new(0), AtomicU64::new(0));
     let tallies = Mutex::new(Vec::new());
-    let mut figures = Figures::begin("kills");
+    let mut figures = Figures::begin("kills", kills.seed);
     on_threads(kills.jobs, |job| work(kills, job, &aim, &begun, &chains, &tallies))?;
     report(&mut figures, &aim.into_inner(), tallies.into_inner());
     Ok(figures)
@@ -115,6 +115,7 @@ fn report(figures: &mut Figures, aim: &Aim, tallies: Vec<Tally>) {
         for (name, more) in [
             ("kills", tally.kills),
             ("kills_in_recovery", tally.in_recovery),
+            ("crashes", tally.kills),
             ("awards", tally.awards),
             ("duplicates", tally.duplicates),
             ("unknown_outcomes", tally.unknown_outcomes),
