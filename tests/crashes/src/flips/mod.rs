@@ -31,6 +31,9 @@ pub struct Flips {
     pub jobs: u64,
 }
 
+/// What makes it worth while to prepare.
+const JOB_FLIPS: u64 = 40;
+
 /// Outcomes by kind of file.
 type Outcomes = BTreeMap<&'static str, BTreeMap<&'static str, u64>>;
 
@@ -49,7 +52,8 @@ struct Found {
 pub fn run(flips: &Flips) -> io::Result<Figures> {
     let mut figures = Figures::begin("flips", flips.seed);
     let (done, found) = (AtomicU64::new(0), Mutex::new(Found::default()));
-    on_threads(flips.jobs, |job| work(flips, job, &done, &found))?;
+    // Each job makes sound folders of its own first.
+    on_threads(flips.jobs.min(flips.count.div_ceil(JOB_FLIPS)), |job| work(flips, job, &done, &found))?;
     let Found { outcomes, sums: all, violations } = found.into_inner();
     for (name, sum) in all {
         figures.set(name, json!(sum));
@@ -62,7 +66,7 @@ pub fn run(flips: &Flips) -> io::Result<Figures> {
     figures.set("outcomes", sums.iter().map(|(verdict, count)| (*verdict, json!(count))).collect::<Value>());
     figures.set("outcomes_by_file", json!(outcomes));
     for kind in damage::KINDS {
-        if !outcomes.contains_key(kind) && flips.count >= 200 {
+        if !outcomes.contains_key(kind) && flips.count >= damage::KINDS.len() as u64 {
             figures.violations.push(format!("too weak: nothing was changed in a file of kind {kind}"));
         }
     }

@@ -129,7 +129,7 @@ impl Base {
     /// A copy with one changed byte.
     pub fn damaged(&self, number: u64, dice: &mut Dice) -> io::Result<(Rig, Damage)> {
         let trial = self.copy(&format!("flip-{number}"))?;
-        let damage = damage::inflict(&trial.data(), dice)?;
+        let damage = damage::inflict(&trial.data(), number, dice)?;
         Ok((trial, damage))
     }
 
