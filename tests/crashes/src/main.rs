@@ -13,6 +13,7 @@ mod kills;
 mod process;
 mod rig;
 mod story;
+mod topology;
 mod traffic;
 #[expect(dead_code, reason = "shared with the tests of the root package, which use more of it")]
 #[path = "../../node/wait.rs"]

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::http::Connection;
 use crate::process::{End, Patience, Process, free_address, too_slow};
+use crate::topology::{CAMPAIGN, Shape, topology};
 use crate::wait::pause;
 
 /// Small segments and frequent commits: a few hundred awards roll, seal, commit and merge.
@@ -22,19 +23,6 @@ pub const SQUEEZE: &str =
 pub const DEADLINE: Duration = Duration::from_secs(120);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
-const CAMPAIGN: &str = "\
-version: 1
-activity: spring
-reward_types:
-  cash:        {asset: CNY/2, max_minor: 20000}
-  coupon.film: {asset: COUPON/0, max_minor: 2}
-  pendant:     {asset: PENDANT/0, max_minor: 1}
-scenes:
-  rain:    {reward_type: cash}
-  film:    {reward_type: coupon.film}
-  firework: {reward_type: pendant}
-";
-
 /// Who gives pendants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pendants {
@@ -42,35 +30,6 @@ pub enum Pendants {
     Within,
     /// The downstream outside.
     Outside,
-}
-
-/// Cash to the embedded ledger, coupons over HTTP.
-fn topology(partitions: u16, mall: SocketAddr, pendants: Pendants) -> String {
-    let (partner, other) = match pendants {
-        Pendants::Within => ("  partner:\n    simulated: {profile: steady, seed: 11}\n", "partner"),
-        Pendants::Outside => ("", "mall"),
-    };
-    format!(
-        "\
-version: 1
-name: crash
-partitions: {partitions}
-log:
-  segments: {{segment_size: 16MiB, sync: {{max_delay: 1ms, max_bytes: 1MiB}}}}
-downstreams:
-  bank:
-    embedded: {{}}
-  mall:
-    http: {{url: \"http://{mall}/grant\", query_url: \"http://{mall}/query\", key_life: 24h, timeout: 200ms, \
-         batch: {{max_items: 50, max_delay: 1ms}}}}
-{partner}pools:
-  payment: {{rate: 40000/s, burst: 300, rank: [cash, coupon], floor: 10%}}
-lanes:
-  cash:   {{reward_types: [cash], downstream: bank, rate: 40000/s}}
-  coupon: {{reward_types: [coupon.film], downstream: mall, rate: 20000/s}}
-  other:  {{reward_types: [pendant], downstream: {other}, rate: 20000/s}}
-"
-    )
 }
 
 /// A simulated downstream in a process of its own.
@@ -157,7 +116,10 @@ impl Rig {
         pendants: Pendants,
     ) -> io::Result<Self> {
         fs::create_dir_all(folder.join("campaigns"))?;
-        fs::write(folder.join("topology.yaml"), topology(partitions, mall, pendants))?;
+        let partner = (pendants == Pendants::Within).then_some("steady");
+        let mall = format!("http://{mall}");
+        let shape = Shape { partitions, mall: &mall, timeout_ms: 200, batch_items: 50, partner };
+        fs::write(folder.join("topology.yaml"), topology(&shape))?;
         fs::write(folder.join("campaigns/spring.yaml"), CAMPAIGN)?;
         Ok(Self { program: program.to_owned(), folder, address: free_address()? })
     }
