@@ -144,6 +144,7 @@ fn one_recording(
             }
         }
     }
+    found.lock().add("stores_seen_before", verifier.shared);
     let book = recording.mall.book()?;
     if book.double_effects + book.mismatches > 0 {
         wrong += 1;
