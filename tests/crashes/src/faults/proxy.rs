@@ -12,6 +12,8 @@ use parking_lot::Mutex;
 use crate::process::free_address;
 use crate::wait::{Dice, pause};
 
+/// A listener on the loopback is woken at once.
+const WAKE_WITHIN: Duration = Duration::from_secs(1);
 /// Half of the exchanges pass.
 const CARDS: u64 = 12;
 /// After a connection that could not be taken.
@@ -151,7 +153,7 @@ impl Drop for Proxy {
     fn drop(&mut self) {
         self.shared.is_over.store(true, Ordering::SeqCst);
         // Wakes the listener; it may have ended.
-        drop(TcpStream::connect(self.address));
+        drop(TcpStream::connect_timeout(&self.address, WAKE_WITHIN));
     }
 }
 
