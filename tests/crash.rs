@@ -8,6 +8,8 @@
 
 #[expect(dead_code, unused_imports, reason = "each test binary uses another part of the harness")]
 mod node;
+#[path = "crashes/src/topology.rs"]
+mod topology;
 mod traffic;
 
 use std::collections::BTreeMap;
@@ -15,51 +17,12 @@ use std::time::Duration;
 
 use node::{Call, Client, Dice, Files, Process, Server, elapsed, pause, run, until, until_for};
 use serde_json::{Value, json};
+use topology::{CAMPAIGN, Shape, topology};
 use traffic::{Sent, Traffic};
 
 const KILLS: u64 = 12;
 /// Longest time that the last orders may take, retries and late effects included.
 const SETTLE_DEADLINE: Duration = Duration::from_secs(300);
-
-const CAMPAIGN: &str = "\
-version: 1
-activity: spring
-reward_types:
-  cash:        {asset: CNY/2, max_minor: 20000}
-  coupon.film: {asset: COUPON/0, max_minor: 2}
-  pendant:     {asset: PENDANT/0, max_minor: 1}
-scenes:
-  rain:    {reward_type: cash}
-  film:    {reward_type: coupon.film}
-  firework: {reward_type: pendant}
-";
-
-/// Cash goes to the embedded ledger, coupons over HTTP, pendants to a simulation in the process,
-/// which dies with it and keeps its book.
-fn topology(mall: &str) -> String {
-    format!(
-        "\
-version: 1
-name: crash
-partitions: 2
-log:
-  segments: {{segment_size: 16MiB, sync: {{max_delay: 1ms, max_bytes: 1MiB}}}}
-downstreams:
-  bank:
-    embedded: {{}}
-  mall:
-    {mall}
-  partner:
-    simulated: {{profile: flaky, seed: 11}}
-pools:
-  payment: {{rate: 40000/s, rank: [cash, coupon], floor: 10%}}
-lanes:
-  cash:   {{reward_types: [cash], downstream: bank, rate: 40000/s}}
-  coupon: {{reward_types: [coupon.film], downstream: mall, rate: 20000/s}}
-  other:  {{reward_types: [pendant], downstream: partner, rate: 20000/s}}
-"
-    )
-}
 
 /// The downstream outside: its process and what it says of itself.
 struct Mall {
@@ -75,14 +38,6 @@ impl Mall {
         let mut process = Process::start(&Call::new(files, &all));
         let address = process.until_says("http://", "");
         Self { process, api: Client::new(&format!("http://{address}")) }
-    }
-
-    fn kind(&self) -> String {
-        let base = self.api.base();
-        format!(
-            "http: {{url: \"{base}/grant\", query_url: \"{base}/query\", key_life: 24h, timeout: 500ms, \
-             batch: {{max_items: 200, max_delay: 2ms}}}}"
-        )
     }
 
     fn book(&self) -> Value {
@@ -212,7 +167,10 @@ fn nothing_is_lost_and_nothing_is_doubled() {
     let mut dice = Dice(seed);
     let outside = Files::new();
     let mut mall = Mall::start(&outside, "flaky", &outside.path("mall.book"), seed);
-    let files = Files::with(&topology(&mall.kind()), CAMPAIGN);
+    // Pendants come from a simulation in the process, which dies with it and keeps its book.
+    let partner = Some("flaky");
+    let shape = Shape { partitions: 2, mall: mall.api.base(), timeout_ms: 500, batch_items: 200, partner };
+    let files = Files::with(&topology(&shape), CAMPAIGN);
     let traffic = Traffic::start(seed);
     let server = kill_again_and_again(&files, &traffic, kills, &mut dice);
     traffic.send_to(Some(server.api.base()));

@@ -223,7 +223,8 @@ impl CommitHandle {
         Some(outcome.map(|()| self.applied))
     }
 
-    /// Whether the job found no room when it was tried last. It is tried again without being asked.
+    /// Whether the job found no room when it was tried last, and is not being tried now. It is tried
+    /// again without being asked.
     #[must_use]
     pub fn waits_for_space(&self) -> bool {
         self.outcome.is_full.load(Ordering::Acquire)
@@ -265,6 +266,8 @@ impl Shared {
         })?;
         let waiting = queue.waiting.remove(index)?;
         queue.taken -= 1;
+        // Open again while it is tried: a graceful stop at this moment waits for what comes of it.
+        waiting.outcome.is_full.store(false, Ordering::Release);
         Some(waiting)
     }
 
@@ -284,7 +287,6 @@ impl Shared {
         let full = match tried {
             Tried::Over(result) => {
                 let result = if mutant!(M04) { Ok(()) } else { result };
-                outcome.is_full.store(false, Ordering::Release);
                 *outcome.result.lock() = Some(result);
                 None
             }

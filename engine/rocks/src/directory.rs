@@ -127,6 +127,24 @@ impl Directory {
         clear().map_err(|error: std::io::Error| self.refused(&format!("cannot clear `{STAGING}`: {error}")))
     }
 
+    /// The files of a commit that was cut off, in the order in which they were handed over.
+    pub(crate) fn staged(&self) -> Result<Vec<PathBuf>, StoreError> {
+        let mut staged = match fs::read_dir(self.staging()) {
+            Ok(entries) => entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<PathBuf>>>(),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+        .map_err(|error| io_failed("cannot list staged files", &error))?;
+        // By number, and `applied` is the last.
+        staged.sort_by_key(|path| (path.as_os_str().len(), path.clone()));
+        Ok(staged)
+    }
+
+    /// Makes names of tables durable.
+    pub(crate) fn sync_database(&self) -> Result<(), StoreError> {
+        sync_directory(&self.database())
+    }
+
     /// Refuses a directory that holds anything which the making of a store does not leave.
     fn refuse_strangers(&self) -> Result<(), StoreError> {
         let entries = match fs::read_dir(&self.root) {

@@ -19,6 +19,7 @@ mod manifest;
 mod store;
 #[cfg(test)]
 mod tests;
+mod unsure;
 
 pub use environment::RocksEnv;
 pub use store::RocksStore;

@@ -14,7 +14,7 @@ use crate::commit::{APPLIED, IDENTITY, decode_applied, holds_reserved, write_fil
 use crate::directory::{Directory, Found};
 use crate::environment::RocksEnv;
 use crate::error::failed;
-use crate::manifest;
+use crate::{manifest, unsure};
 
 /// A commit waits while level 0 has more files than this: look-ups in 142 files were three times
 /// slower than in a few, and ingestion itself is never slowed down.
@@ -66,8 +66,8 @@ impl RocksStore {
         manifest::check(&directory.database())?;
         // A family that is only named would get default options.
         let families = [(DEFAULT_COLUMN_FAMILY_NAME, options.clone())];
-        let opened = DB::open_cf_with_opts(&options, directory.database(), families);
-        let db = opened.map_err(|error| refused(&directory, &error))?;
+        let open = || DB::open_cf_with_opts(&options, directory.database(), families.clone());
+        let db = unsure::open(&directory, open, |error| refused(&directory, error))?;
         hongbao_engine::kill_point!("store.opened");
         let store = Self::over(db, directory, environment);
         // Only now: the database's lock says that nobody is writing there.
@@ -131,7 +131,7 @@ impl RocksStore {
         }
     }
 
-    fn ingest(&self, paths: Vec<PathBuf>) -> Result<(), StoreError> {
+    pub(crate) fn ingest(&self, paths: Vec<PathBuf>) -> Result<(), StoreError> {
         let mut options = IngestExternalFileOptions::default();
         options.set_move_files(true);
         // Nothing is ever in the memtable.

@@ -13,6 +13,7 @@
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -58,13 +59,22 @@ static size_t slot(uint64_t inode) {
   return at % INODES;
 }
 
+// Nobody shall wonder why a process ended.
+static void give_up(const char *what) {
+  char text[256];
+  int saved = errno;
+  int len = snprintf(text, sizeof text, "the recorder gives up: %s: %s\n", what, strerror(saved));
+  if (len > 0) syscall(SYS_write, 2, text, len);
+  abort();
+}
+
 static void put_all(const struct iovec *parts, int count) {
   struct iovec rest[16];
   memcpy(rest, parts, count * sizeof *parts);
   for (int at = 0; at < count;) {
     ssize_t done = syscall(SYS_writev, out, rest + at, count - at);
     if (done < 0 && errno == EINTR) continue;
-    if (done < 0) abort();
+    if (done < 0) give_up("cannot write");
     while (at < count && (size_t)done >= rest[at].iov_len) done -= rest[at++].iov_len;
     if (at < count) {
       rest[at].iov_base = (char *)rest[at].iov_base + done;
@@ -250,7 +260,7 @@ OPENAT(openat64)
 static void note_two(uint8_t kind, const char *from, const char *to) {
   char text[TEXT_MAX];
   size_t len = strlen(inner(from));
-  if (len + strlen(inner(to)) + 2 > TEXT_MAX) abort();
+  if (len + strlen(inner(to)) + 2 > TEXT_MAX) give_up("two long paths");
   memcpy(text, inner(from), len);
   text[len] = '\n';
   strcpy(text + len + 1, inner(to));

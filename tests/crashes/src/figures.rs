@@ -12,10 +12,14 @@ const FOUND: u8 = 3;
 /// Ticks of processor time a second, the same on every Linux that we know.
 const TICKS_PER_S: f64 = 100.0;
 
+/// What every run counts.
+const EVERYWHERE: [&str; 4] = ["awards", "crashes", "unknown_outcomes", "duplicates"];
+
 /// Figures of a run.
 pub struct Figures {
     name: &'static str,
     began: Duration,
+    cpu_s_before: f64,
     fields: Map<String, Value>,
     /// What must not be; any of them fails the run.
     pub violations: Vec<String>,
@@ -24,8 +28,19 @@ pub struct Figures {
 impl Figures {
     /// A run begins.
     #[must_use]
-    pub fn begin(name: &'static str) -> Self {
-        Self { name, began: elapsed(), fields: Map::new(), violations: Vec::new() }
+    pub fn begin(name: &'static str, seed: u64) -> Self {
+        let mut figures = Self {
+            name,
+            began: elapsed(),
+            cpu_s_before: cpu_s(),
+            fields: Map::new(),
+            violations: Vec::new(),
+        };
+        figures.set("seed", json!(seed));
+        for field in EVERYWHERE {
+            figures.set(field, json!(0));
+        }
+        figures
     }
 
     /// Sets a figure.
@@ -35,23 +50,43 @@ impl Figures {
 
     /// Adds to a figure.
     pub fn add(&mut self, name: &str, more: u64) {
-        let sum = self.fields.get(name).and_then(Value::as_u64).unwrap_or_default() + more;
-        self.set(name, json!(sum));
+        self.set(name, json!(self.number(name) + more));
+    }
+
+    /// A figure; 0 when there is none.
+    #[must_use]
+    pub fn number(&self, name: &str) -> u64 {
+        self.fields.get(name).and_then(Value::as_u64).unwrap_or_default()
+    }
+
+    /// Adds what a part counted, and what it found.
+    pub fn absorb(&mut self, part: Self) {
+        for field in EVERYWHERE {
+            self.add(field, part.number(field));
+        }
+        let name = part.name;
+        self.violations.extend(part.violations.into_iter().map(|violation| format!("{name}: {violation}")));
+    }
+
+    /// The figures as one JSON object.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let tenths = |seconds: f64| json!((seconds * 10.0).round() / 10.0);
+        let mut whole = self.fields.clone();
+        whole.insert("name".to_owned(), json!(self.name));
+        whole.insert("violations".to_owned(), json!(self.violations.len()));
+        whole.insert("wall_s".to_owned(), tenths(elapsed().saturating_sub(self.began).as_secs_f64()));
+        whole.insert("cpu_s".to_owned(), tenths(cpu_s() - self.cpu_s_before));
+        Value::Object(whole).to_string()
     }
 
     /// Prints violations on stderr and the figures on stdout, and tells the exit code.
     #[must_use]
-    pub fn end(mut self) -> ExitCode {
+    pub fn end(self) -> ExitCode {
         for violation in &self.violations {
             eprintln!("VIOLATION {violation}");
         }
-        let wall_s = elapsed().saturating_sub(self.began).as_secs_f64();
-        self.set("violations", json!(self.violations.len()));
-        self.set("wall_s", json!((wall_s * 10.0).round() / 10.0));
-        self.set("cpu_s", json!(cpu_s()));
-        let mut whole = Map::from_iter([("name".to_owned(), json!(self.name))]);
-        whole.append(&mut self.fields);
-        println!("{}", Value::Object(whole));
+        println!("{}", self.line());
         if self.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FOUND) }
     }
 }
@@ -62,5 +97,5 @@ fn cpu_s() -> f64 {
     // The name in front may hold spaces; behind its bracket times are fields 12 to 15.
     let rest = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
     let ticks = rest.split_whitespace().skip(11).take(4).filter_map(|field| field.parse::<f64>().ok());
-    (ticks.sum::<f64>() / TICKS_PER_S).round()
+    ticks.sum::<f64>() / TICKS_PER_S
 }

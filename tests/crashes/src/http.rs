@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-/// Longest wait for bytes of an answer.
-const READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest wait for a connection, for bytes of an answer, or for room to write in.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A connection to a server.
 pub struct Connection {
@@ -35,9 +35,10 @@ impl Connection {
     /// # Errors
     /// Nobody listens.
     pub fn open(address: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect(address)?;
+        let stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(READ_TIMEOUT))?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
+        stream.set_write_timeout(Some(TIMEOUT))?;
         Ok(Self { stream: BufReader::new(stream) })
     }
 

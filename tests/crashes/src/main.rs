@@ -2,6 +2,7 @@
 //! and a hostile system. `scripts/crash` builds what it needs and calls it; `docs/TESTING.md` says
 //! what each part covers.
 
+mod ci;
 mod faults;
 mod figures;
 mod flips;
@@ -12,6 +13,7 @@ mod kills;
 mod process;
 mod rig;
 mod story;
+mod topology;
 mod traffic;
 #[expect(dead_code, reason = "shared with the tests of the root package, which use more of it")]
 #[path = "../../node/wait.rs"]
@@ -22,15 +24,17 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use ci::Dose;
 use faults::Faults;
 use figures::Figures;
 use flips::Flips;
 use images::Images;
 use kills::Kills;
 
-const USAGE: &str = "usage: hongbao-crashes kills|images|flips|faults --program FILE [--preload FILE] [--count N] \
+const USAGE: &str = "usage: hongbao-crashes kills|images|flips|faults|ci --program FILE [--preload FILE] [--count N] \
                      [--seed S] [--jobs N] [--dir DIR]";
 const USAGE_CODE: u8 = 2;
+const JOBS_A_CORE: u64 = 3;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -85,11 +89,16 @@ impl Options {
     }
 }
 
+/// Data folders at a time: processes that start, recover and are killed wait much.
+fn usual_jobs() -> u64 {
+    std::thread::available_parallelism().map_or(JOBS_A_CORE, |cores| cores.get() as u64 * JOBS_A_CORE)
+}
+
 /// Runs a part; none when there is no such.
 fn run(name: &str, options: &Options) -> io::Result<Option<Figures>> {
     let seed = options.number("seed", 1)?;
     let program = options.path("program")?;
-    let jobs = options.number("jobs", 4)?;
+    let jobs = options.number("jobs", usual_jobs())?;
     let folder = options.folder(name)?;
     let kept = folder.clone();
     let figures = match name {
@@ -106,8 +115,9 @@ fn run(name: &str, options: &Options) -> io::Result<Option<Figures>> {
         }
         "faults" => {
             let (preload, count) = (options.path("preload")?, options.number("count", 3)?);
-            faults::run(&Faults { program, preload, folder, count, seed })?
+            faults::run(&Faults { program, preload, folder, count, seed, jobs })?
         }
+        "ci" => ci::run(&Dose { program, preload: options.path("preload")?, folder, seed, jobs })?,
         _ => return Ok(None),
     };
     if figures.violations.is_empty() {

@@ -14,6 +14,15 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::wait::{elapsed, pause};
 
 const LOOK_EVERY: Duration = Duration::from_millis(1);
+/// What one look may take of a deadline: more than the longest wait for an answer does.
+const STEP_MAX: Duration = Duration::from_secs(40);
+/// A process that was sent SIGKILL is gone by then, unless the system holds it.
+const KILLED_WITHIN: Duration = Duration::from_secs(60);
+const GONE_EVERY: Duration = Duration::from_micros(200);
+/// Who has broken a connection by ending can be told from who goes on by then.
+const ENDED_WITHIN: Duration = Duration::from_secs(2);
+/// Lines shown of what a process said.
+const LINES: usize = 12;
 
 /// A process; killed when dropped.
 pub struct Process {
@@ -92,14 +101,29 @@ impl Process {
     /// # Errors
     /// Of the system.
     pub fn ends_within(&mut self, time: Duration) -> io::Result<Option<End>> {
-        let end = elapsed() + time;
+        self.ends_within_looking(time, LOOK_EVERY)
+    }
+
+    fn ends_within_looking(&mut self, time: Duration, every: Duration) -> io::Result<Option<End>> {
+        let mut patience = Patience::of(time);
         loop {
             let ended = self.ended()?;
-            if ended.is_some() || elapsed() > end {
+            if ended.is_some() || patience.is_over() {
                 return Ok(ended);
             }
-            pause(LOOK_EVERY);
+            pause(every);
         }
+    }
+
+    /// How it stands and what it said last, for a message.
+    #[must_use]
+    pub fn tells(&mut self) -> String {
+        let stands = match self.ends_within(ENDED_WITHIN) {
+            Ok(Some(end)) => format!("it ended with {end:?}"),
+            Ok(None) => format!("it goes on as process {}", self.pid().as_raw_nonzero()),
+            Err(error) => format!("nobody knows how it stands: {error}"),
+        };
+        format!("{stands}; it said:\n{}", tail(&self.says(), LINES))
     }
 
     /// Sends a signal. One that has ended already does not mind.
@@ -110,19 +134,57 @@ impl Process {
     /// SIGKILL; returns when it is gone.
     ///
     /// # Errors
-    /// Of the system.
+    /// Of the system, and when it does not go.
     pub fn kill(&mut self) -> io::Result<End> {
+        if let Some(end) = self.ended()? {
+            return Ok(end);
+        }
         self.signal(Signal::KILL);
-        Ok(self.child.wait()?.into())
+        let gone = self.ends_within_looking(KILLED_WITHIN, GONE_EVERY)?;
+        gone.ok_or_else(|| too_slow(format!("process {} outlives SIGKILL", self.child.id())))
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Fails only when it has ended already.
-        drop(self.child.kill());
-        drop(self.child.wait());
+        if let Err(error) = self.kill() {
+            eprintln!("left behind: {error}");
+        }
     }
+}
+
+/// A deadline. Time in which the whole machine, or this harness, stood still counts little.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    left: Duration,
+    looked: Duration,
+}
+
+impl Patience {
+    /// So long from now.
+    #[must_use]
+    pub fn of(time: Duration) -> Self {
+        Self { left: time, looked: elapsed() }
+    }
+
+    /// Whether it is over. To be asked again and again.
+    pub fn is_over(&mut self) -> bool {
+        let now = elapsed();
+        self.left = self.left.saturating_sub(now.saturating_sub(self.looked).min(STEP_MAX));
+        self.looked = now;
+        self.left.is_zero()
+    }
+}
+
+/// What did not happen in time.
+pub fn too_slow(what: impl Into<String>) -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, what.into())
+}
+
+/// The last lines of a text.
+pub fn tail(text: &str, lines: usize) -> String {
+    let all: Vec<&str> = text.lines().collect();
+    all[all.len().saturating_sub(lines)..].join("\n")
 }
 
 /// Ports that the system never gives to clients: one that knocks at a port of those where nobody

@@ -11,8 +11,9 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::http::Connection;
-use crate::process::{End, Process, free_address};
-use crate::wait::{elapsed, pause};
+use crate::process::{End, Patience, Process, free_address, too_slow};
+use crate::topology::{CAMPAIGN, Shape, topology};
+use crate::wait::pause;
 
 /// Small segments and frequent commits: a few hundred awards roll, seal, commit and merge.
 pub const SQUEEZE: &str =
@@ -22,19 +23,6 @@ pub const SQUEEZE: &str =
 pub const DEADLINE: Duration = Duration::from_secs(120);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
-const CAMPAIGN: &str = "\
-version: 1
-activity: spring
-reward_types:
-  cash:        {asset: CNY/2, max_minor: 20000}
-  coupon.film: {asset: COUPON/0, max_minor: 2}
-  pendant:     {asset: PENDANT/0, max_minor: 1}
-scenes:
-  rain:    {reward_type: cash}
-  film:    {reward_type: coupon.film}
-  firework: {reward_type: pendant}
-";
-
 /// Who gives pendants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pendants {
@@ -42,35 +30,6 @@ pub enum Pendants {
     Within,
     /// The downstream outside.
     Outside,
-}
-
-/// Cash to the embedded ledger, coupons over HTTP.
-fn topology(partitions: u16, mall: SocketAddr, pendants: Pendants) -> String {
-    let (partner, other) = match pendants {
-        Pendants::Within => ("  partner:\n    simulated: {profile: steady, seed: 11}\n", "partner"),
-        Pendants::Outside => ("", "mall"),
-    };
-    format!(
-        "\
-version: 1
-name: crash
-partitions: {partitions}
-log:
-  segments: {{segment_size: 16MiB, sync: {{max_delay: 1ms, max_bytes: 1MiB}}}}
-downstreams:
-  bank:
-    embedded: {{}}
-  mall:
-    http: {{url: \"http://{mall}/grant\", query_url: \"http://{mall}/query\", key_life: 24h, timeout: 200ms, \
-         batch: {{max_items: 50, max_delay: 1ms}}}}
-{partner}pools:
-  payment: {{rate: 40000/s, burst: 300, rank: [cash, coupon], floor: 10%}}
-lanes:
-  cash:   {{reward_types: [cash], downstream: bank, rate: 40000/s}}
-  coupon: {{reward_types: [coupon.film], downstream: mall, rate: 20000/s}}
-  other:  {{reward_types: [pendant], downstream: {other}, rate: 20000/s}}
-"
-    )
 }
 
 /// A simulated downstream in a process of its own.
@@ -97,8 +56,13 @@ impl Mall {
         let (listen, seed) = (address.to_string(), seed.to_string());
         let arguments = ["downstream", "--listen", &listen, "--profile", profile, "--seed", &seed];
         let process = Process::start(program, &arguments, &[], &folder.join("mall.log"))?;
-        let mall = Self { process, address };
-        until("the downstream answers", || Ok(mall.book().ok().map(drop)))?;
+        let mut mall = Self { process, address };
+        until("the downstream answers", || {
+            if mall.process.ended()?.is_some() {
+                return Err(io::Error::other(format!("the downstream: {}", mall.process.tells())));
+            }
+            Ok(Connection::open(address).and_then(|mut mall| mall.get("/book")).ok().map(drop))
+        })?;
         Ok(mall)
     }
 
@@ -152,17 +116,18 @@ impl Rig {
         pendants: Pendants,
     ) -> io::Result<Self> {
         fs::create_dir_all(folder.join("campaigns"))?;
-        fs::write(folder.join("topology.yaml"), topology(partitions, mall, pendants))?;
+        let partner = (pendants == Pendants::Within).then_some("steady");
+        let mall = format!("http://{mall}");
+        let shape = Shape { partitions, mall: &mall, timeout_ms: 200, batch_items: 50, partner };
+        fs::write(folder.join("topology.yaml"), topology(&shape))?;
         fs::write(folder.join("campaigns/spring.yaml"), CAMPAIGN)?;
         Ok(Self { program: program.to_owned(), folder, address: free_address()? })
     }
 
-    /// The same for a copy of the folder.
-    ///
-    /// # Errors
-    /// Of the system.
-    pub fn moved_to(&self, folder: PathBuf) -> io::Result<Self> {
-        Ok(Self { program: self.program.clone(), folder, address: free_address()? })
+    /// The same for a copy of the folder, at the same address: one node at a time.
+    #[must_use]
+    pub fn moved_to(&self, folder: PathBuf) -> Self {
+        Self { program: self.program.clone(), folder, address: self.address }
     }
 
     /// A path in the folder.
@@ -220,10 +185,28 @@ impl Rig {
     /// Waits until every order of every lane has ended, and returns the lanes.
     ///
     /// # Errors
-    /// The node does not answer, or some orders do not end.
+    /// The node does not answer, a part of it has halted, or some orders do not end.
     pub fn settled(&self, api: &mut Connection) -> io::Result<Vec<Value>> {
-        until("everything is folded", || Ok((api.get("/v1/awards/none")?.status == 404).then_some(())))?;
-        until("all orders end", || Self::are_settled(api))
+        until("everything is folded", || {
+            Self::goes_on(api)?;
+            Ok((api.get("/v1/awards/none")?.status == 404).then_some(()))
+        })?;
+        until("all orders end", || {
+            let lanes = Self::are_settled(api)?;
+            if lanes.is_none() {
+                Self::goes_on(api)?;
+            }
+            Ok(lanes)
+        })
+    }
+
+    /// Fails once a part of the node has halted: nothing will change by waiting.
+    fn goes_on(api: &mut Connection) -> io::Result<()> {
+        let standing = api.get("/readyz")?.body;
+        if standing.starts_with(b"halted") {
+            return Err(io::Error::other(String::from_utf8_lossy(&standing).trim().to_owned()));
+        }
+        Ok(())
     }
 
     /// The lanes, if every order of each has ended.
@@ -243,13 +226,13 @@ impl Rig {
 /// # Errors
 /// Those of the look, and a time-out.
 pub fn until<T>(what: &str, mut look: impl FnMut() -> io::Result<Option<T>>) -> io::Result<T> {
-    let end = elapsed() + DEADLINE;
+    let mut patience = Patience::of(DEADLINE);
     loop {
         if let Some(found) = look()? {
             return Ok(found);
         }
-        if elapsed() > end {
-            return Err(io::Error::new(io::ErrorKind::TimedOut, format!("not in time: {what}")));
+        if patience.is_over() {
+            return Err(too_slow(format!("not in time: {what}")));
         }
         pause(LOOK_EVERY);
     }

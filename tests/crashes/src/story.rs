@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use hongbao_engine::log::Log;
@@ -14,7 +15,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::http::Connection;
-use crate::process::End;
+use crate::process::{End, Patience};
 use crate::rig::{DEADLINE, Mall, MallBook, Rig};
 use crate::traffic::Traffic;
 use crate::wait::{Dice, pause};
@@ -31,6 +32,8 @@ pub struct Story<'a> {
     /// What the downstream had before.
     before: MallBook,
     pub unknown_outcomes: u64,
+    /// Kills, and ends for other reasons before the comparison.
+    pub crashes: u64,
     pub violations: Vec<String>,
 }
 
@@ -41,7 +44,7 @@ impl<'a> Story<'a> {
     /// The downstream does not answer.
     pub fn begin(rig: Rig, mall: &'a mut Mall, traffic: Traffic, dice: Dice) -> io::Result<Self> {
         let before = mall.book()?;
-        Ok(Self { rig, mall, traffic, dice, before, unknown_outcomes: 0, violations: Vec::new() })
+        Ok(Self { rig, mall, traffic, dice, before, unknown_outcomes: 0, crashes: 0, violations: Vec::new() })
     }
 
     /// Notes what must not be.
@@ -84,20 +87,25 @@ impl<'a> Story<'a> {
     pub fn compare(&mut self) -> io::Result<()> {
         let mut process = self.rig.start(&[])?;
         let Some(mut api) = self.rig.connect(&mut process)? else {
-            self.violated(format!("the node does not start:\n{}", tail(&process.says(), 12)));
+            self.violated(format!("the node does not start; {}", process.tells()));
             return Ok(());
         };
+        let mut patience = Patience::of(DEADLINE);
         while self.traffic.is_open() {
+            if patience.is_over() {
+                self.violated(format!("not in time: awards are taken again; {}", process.tells()));
+                return Ok(());
+            }
             match self.send(api) {
                 Some(same) => api = same,
-                None => return Err(io::Error::other(format!("no answer:\n{}", tail(&process.says(), 12)))),
+                None => return Err(io::Error::other(format!("no answer; {}", process.tells()))),
             }
         }
         let lanes = match self.rig.settled(&mut api) {
             Ok(lanes) => lanes,
             Err(error) => {
                 let lanes = api.get("/v1/lanes").map(|answer| answer.json());
-                self.violated(format!("{error}: {lanes:?}\n{}", tail(&process.says(), 12)));
+                self.violated(format!("{error}: {lanes:?}; {}", process.tells()));
                 return Ok(());
             }
         };
@@ -110,7 +118,7 @@ impl<'a> Story<'a> {
         process.signal(Signal::TERM);
         let end = process.ends_within(DEADLINE)?;
         if end != Some(End::Code(0)) {
-            self.violated(format!("a graceful stop ended with {end:?}:\n{}", tail(&process.says(), 12)));
+            self.violated(format!("a graceful stop ended with {end:?}; {}", process.tells()));
         }
         let (end, printed) = self.rig.check()?;
         if end != End::Code(0) {
@@ -139,22 +147,14 @@ impl<'a> Story<'a> {
 
     /// What was acknowledged is in the log (I25), read by the log's own code.
     fn log_holds_everything(&mut self) -> io::Result<()> {
-        let (log, _) = SegmentLog::open_read_only(&self.rig.data().join("log")).map_err(io::Error::other)?;
+        let log = log_of(&self.rig.data())?;
         let mut found = BTreeSet::new();
         each_record(&log, "awards", |record| {
             if let Ok(award) = Award::decode(record) {
                 found.insert(award.order_no.to_owned());
             }
         })?;
-        let mut unknown = 0;
-        each_record(&log, "journal", |record| {
-            if let Ok(Fact::Credit(fact)) = Fact::decode(record)
-                && fact.stage == CreditStage::Unknown
-            {
-                unknown += fact.ranges.total().unsigned_abs();
-            }
-        })?;
-        self.unknown_outcomes = unknown;
+        self.unknown_outcomes = unknown_outcomes(&log)?;
         let numbers = self.traffic.acknowledged().keys();
         let lost: Vec<String> = numbers.filter(|number| !found.contains(*number)).cloned().collect();
         if !lost.is_empty() {
@@ -185,6 +185,31 @@ impl<'a> Story<'a> {
     }
 }
 
+/// Outcomes that a log says were unknown for a time.
+///
+/// # Errors
+/// The log cannot be read.
+pub fn unknown_outcomes(log: &SegmentLog) -> io::Result<u64> {
+    let mut unknown = 0;
+    each_record(log, "journal", |record| {
+        if let Ok(Fact::Credit(fact)) = Fact::decode(record)
+            && fact.stage == CreditStage::Unknown
+        {
+            unknown += fact.ranges.total().unsigned_abs();
+        }
+    })?;
+    Ok(unknown)
+}
+
+/// Opens the log of a data folder as it stands.
+///
+/// # Errors
+/// It cannot be opened.
+pub fn log_of(data: &Path) -> io::Result<SegmentLog> {
+    let opened = SegmentLog::open_read_only(&data.join("log"));
+    opened.map(|(log, _)| log).map_err(io::Error::other)
+}
+
 /// Gives all records of a topic.
 fn each_record(log: &SegmentLog, topic: &str, mut each: impl FnMut(&[u8])) -> io::Result<()> {
     let mut batch = ReadBatch::new();
@@ -199,10 +224,4 @@ fn each_record(log: &SegmentLog, topic: &str, mut each: impl FnMut(&[u8])) -> io
         }
     }
     Ok(())
-}
-
-/// The last lines of a text.
-pub fn tail(text: &str, lines: usize) -> String {
-    let all: Vec<&str> = text.lines().collect();
-    all[all.len().saturating_sub(lines)..].join("\n")
 }

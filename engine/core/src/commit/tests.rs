@@ -211,3 +211,18 @@ fn rows_that_found_no_room_are_built_once_and_written_when_there_is() {
     assert_eq!(full.get(b"~s"), Ok(Some(Vec::new())));
     assert_eq!(built.load(Ordering::SeqCst), 1);
 }
+
+#[test]
+fn a_job_that_is_being_tried_is_not_said_to_lack_space() {
+    let committer = Committer::manual(log(), 8);
+    let mut late = job(&Arc::default(), Partition(0), Position::default(), 5);
+    late.store = Arc::new(FullAtFirst(MemoryStore::new(), 1.into()));
+    let late = committer.try_reserve().unwrap().submit(late);
+    assert_eq!(committer.run_ready(), 0);
+    assert!(late.waits_for_space());
+    // As a thread takes it up: whoever stops now waits for what comes of it.
+    let waiting = committer.shared.take_ready(None).unwrap();
+    assert!(!late.waits_for_space());
+    assert!(committer.shared.run(waiting).is_none());
+    assert_eq!(late.poll().unwrap().unwrap().offset, 5);
+}

@@ -3,12 +3,11 @@
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use rustix::process::Signal;
 
 use super::{Faults, Round, round_of, story};
-use crate::process::End;
+use crate::process::{End, Process};
 use crate::rig::{DEADLINE, Mall, until};
 use crate::wait::Dice;
 
@@ -24,25 +23,43 @@ const FREE_BLOCKS_MAX: u64 = 100;
 struct Mounted(PathBuf);
 
 impl Mounted {
-    fn mount(path: &Path) -> io::Result<Self> {
+    /// None where this process may not mount.
+    fn mount(path: &Path) -> io::Result<Option<Self>> {
         fs::create_dir_all(path)?;
-        let done = Command::new("mount").args(["-t", "tmpfs", "-o", SIZE, "hongbao"]).arg(path).status()?;
-        let refused = "cannot mount a small file system: the part for full disks needs root";
-        if done.success() { Ok(Self(path.to_owned())) } else { Err(io::Error::other(refused)) }
+        let place = path.to_string_lossy();
+        match system("/bin/mount", &["-t", "tmpfs", "-o", SIZE, "hongbao", &place])? {
+            Some(End::Code(0)) => Ok(Some(Self(path.to_owned()))),
+            end => {
+                eprintln!("left out: no small file system can be mounted ({end:?}); full disks need root");
+                Ok(None)
+            }
+        }
     }
 }
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        drop(Command::new("umount").arg("-l").arg(&self.0).status());
+        let place = self.0.to_string_lossy();
+        let done = system("/bin/umount", &["-l", &place]);
+        if !matches!(done, Ok(Some(End::Code(0)))) {
+            eprintln!("still mounted: {place}: {done:?}");
+        }
     }
+}
+
+/// Runs a program of the system, for as long as it may need; none if that was not enough.
+fn system(program: &str, arguments: &[&str]) -> io::Result<Option<End>> {
+    Process::start(Path::new(program), arguments, &[], Path::new("/dev/null"))?.ends_within(DEADLINE)
 }
 
 /// Fills the disk under a running node, gives space back, then compares.
 pub fn round(faults: &Faults, home: &Path, dice: Dice) -> io::Result<Round> {
     let mut mall = Mall::start(&faults.program, home, "steady", faults.seed)?;
     let address = mall.address;
-    let _mounted = Mounted::mount(&home.join("node"))?;
+    let mounted = Mounted::mount(&home.join("node"))?;
+    if mounted.is_none() {
+        return Ok(Round { sums: vec![("left_out".to_owned(), 1)], ..Round::default() });
+    }
     let mut story = story(faults, home, &mut mall, address, dice)?;
     let mut process = story.rig.start(&[])?;
     let mut api = story.rig.connect(&mut process)?;
@@ -61,7 +78,7 @@ pub fn round(faults: &Faults, home: &Path, dice: Dice) -> io::Result<Round> {
     fs::remove_file(&ballast)?;
     let mut sums = vec![("taken_while_full".to_owned(), taken), ("refused_while_full".to_owned(), refused)];
     let Some(mut open) = api.or(story.rig.connect(&mut process)?) else {
-        story.violated(format!("F4: the node has ended:\n{}", process.says()));
+        story.violated(format!("F4: the node is gone; {}", process.tells()));
         return Ok(round_of(story, sums));
     };
     let goes_on = until("awards are taken again, or something has halted", || {
@@ -82,7 +99,7 @@ pub fn round(faults: &Faults, home: &Path, dice: Dice) -> io::Result<Round> {
     process.signal(Signal::TERM);
     let end = process.ends_within(DEADLINE)?;
     if goes_on && end != Some(End::Code(0)) {
-        story.violated(format!("a graceful stop ended with {end:?}:\n{}", process.says()));
+        story.violated(format!("a graceful stop ended with {end:?}; {}", process.tells()));
     }
     drop(process);
     story.compare()?;

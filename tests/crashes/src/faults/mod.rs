@@ -9,14 +9,17 @@ mod sync;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use serde_json::json;
+use parking_lot::Mutex;
 
 use crate::figures::Figures;
+use crate::jobs::on_threads;
 use crate::rig::{Mall, Pendants, Rig};
 use crate::story::Story;
 use crate::traffic::Traffic;
 use crate::wait::Dice;
+use proxy::NAMES;
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -30,13 +33,17 @@ pub struct Faults {
     /// Rounds of each kind.
     pub count: u64,
     pub seed: u64,
+    /// Rounds at a time.
+    pub jobs: u64,
 }
 
 /// What one round of a kind came to.
 #[derive(Debug, Default)]
 pub struct Round {
-    /// Further figures.
+    /// Figures of the kind.
     pub sums: Vec<(String, u64)>,
+    /// Figures that all kinds have.
+    pub of_all: Vec<(&'static str, u64)>,
     pub violations: Vec<String>,
 }
 
@@ -54,26 +61,56 @@ const KINDS: [Kind; 4] = [
 /// # Errors
 /// The harness itself cannot go on.
 pub fn run(faults: &Faults) -> io::Result<Figures> {
-    let mut figures = Figures::begin("faults");
-    for (name, round) in KINDS {
-        for number in 0..faults.count {
-            let home = faults.folder.join(format!("{name}-{number}"));
-            std::fs::create_dir_all(&home)?;
-            let dice = Dice(faults.seed.wrapping_mul(0x1_0000_0001) ^ (number << 8));
-            let found = round(faults, &home, dice)?;
-            figures.add(name, 1);
-            for (what, more) in found.sums {
-                figures.add(&format!("{name}_{what}"), more);
+    let (next, found) = (AtomicU64::new(0), Mutex::new(Figures::begin("faults", faults.seed)));
+    let rounds = faults.count * KINDS.len() as u64;
+    on_threads(faults.jobs.min(rounds), |_| {
+        loop {
+            let round = next.fetch_add(1, Ordering::SeqCst);
+            if round >= rounds {
+                return Ok(());
             }
-            if found.violations.is_empty() {
-                std::fs::remove_dir_all(&home)?;
-            }
-            let place = format!("{name} {number}, kept in {}", home.display());
-            figures.violations.extend(found.violations.into_iter().map(|what| format!("{place}: {what}")));
+            one_round(
+                faults,
+                KINDS[(round % KINDS.len() as u64) as usize],
+                round / KINDS.len() as u64,
+                &found,
+            )?;
+        }
+    })?;
+    let mut figures = found.into_inner();
+    for name in NAMES {
+        if figures.number(&format!("network_{name}")) == 0 {
+            figures.violations.push(format!("too weak: no exchange was {name}"));
         }
     }
-    figures.set("seed", json!(faults.seed));
     Ok(figures)
+}
+
+/// Runs a round of a kind, and keeps its folder when something is wrong.
+fn one_round(faults: &Faults, (name, round): Kind, number: u64, found: &Mutex<Figures>) -> io::Result<()> {
+    let home = faults.folder.join(format!("{name}-{number}"));
+    std::fs::create_dir_all(&home)?;
+    let dice = Dice(faults.seed.wrapping_mul(0x1_0000_0001) ^ (number << 8));
+    let came_to = match round(faults, &home, dice) {
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+            Round { violations: vec![error.to_string()], ..Round::default() }
+        }
+        came_to => came_to?,
+    };
+    let mut figures = found.lock();
+    figures.add(name, 1);
+    for (what, more) in came_to.sums {
+        figures.add(&format!("{name}_{what}"), more);
+    }
+    for (what, more) in came_to.of_all {
+        figures.add(what, more);
+    }
+    if came_to.violations.is_empty() {
+        std::fs::remove_dir_all(&home)?;
+    }
+    let place = format!("{name} {number}, kept in {}", home.display());
+    figures.violations.extend(came_to.violations.into_iter().map(|what| format!("{place}: {what}")));
+    Ok(())
 }
 
 /// A story whose node sends to the downstream at `address`, which may stand in front of the real one.
@@ -90,8 +127,12 @@ fn story<'a>(
 }
 
 /// What every round counts.
-fn round_of(story: Story<'_>, mut sums: Vec<(String, u64)>) -> Round {
-    sums.push(("awards".to_owned(), story.traffic.acknowledged().len() as u64));
-    sums.push(("unknown_outcomes".to_owned(), story.unknown_outcomes));
-    Round { sums, violations: story.violations }
+fn round_of(story: Story<'_>, sums: Vec<(String, u64)>) -> Round {
+    let of_all = [
+        ("awards", story.traffic.acknowledged().len() as u64),
+        ("duplicates", story.traffic.repeats),
+        ("unknown_outcomes", story.unknown_outcomes),
+        ("crashes", story.crashes),
+    ];
+    Round { sums, of_all: of_all.to_vec(), violations: story.violations }
 }

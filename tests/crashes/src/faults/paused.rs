@@ -44,7 +44,7 @@ pub fn round(faults: &Faults, home: &Path, dice: Dice) -> io::Result<Round> {
     process.signal(Signal::TERM);
     let end = process.ends_within(DEADLINE)?;
     if end != Some(End::Code(0)) {
-        story.violated(format!("a graceful stop ended with {end:?}:\n{}", process.says()));
+        story.violated(format!("a graceful stop ended with {end:?}; {}", process.tells()));
     }
     drop(process);
     story.compare()?;

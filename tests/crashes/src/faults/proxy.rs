@@ -12,6 +12,13 @@ use parking_lot::Mutex;
 use crate::process::free_address;
 use crate::wait::{Dice, pause};
 
+/// A listener on the loopback is woken at once.
+const WAKE_WITHIN: Duration = Duration::from_secs(1);
+/// Half of the exchanges pass.
+const CARDS: u64 = 12;
+/// After a connection that could not be taken.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(10);
+
 /// What happens to one exchange of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
@@ -41,9 +48,25 @@ pub const NAMES: [&str; 7] = [
     "trickled",
 ];
 
+/// Faults are dealt from a shuffled deck: none is missing for long, however few exchanges there are.
+struct Deck {
+    dice: Dice,
+    cards: Vec<u64>,
+}
+
+impl Deck {
+    fn deal(&mut self) -> Fault {
+        if self.cards.is_empty() {
+            self.cards = (0..CARDS).collect();
+        }
+        let index = self.dice.below(self.cards.len() as u64) as usize;
+        Fault::of(self.cards.swap_remove(index), &mut self.dice)
+    }
+}
+
 impl Fault {
-    fn drawn(dice: &mut Dice) -> Self {
-        match dice.below(12) {
+    fn of(card: u64, dice: &mut Dice) -> Self {
+        match card {
             0 => Self::DelayRequest(dice.below(500)),
             1 => Self::DelayAnswer(dice.below(500)),
             2 => Self::CutRequest(dice.below(1_500) as usize),
@@ -67,7 +90,7 @@ impl Fault {
     }
 }
 
-/// A running proxy. Its threads end with the connections and the process.
+/// A running proxy; no more is taken once it is dropped, and its threads end with their connections.
 pub struct Proxy {
     pub address: SocketAddr,
     shared: Arc<Shared>,
@@ -75,8 +98,9 @@ pub struct Proxy {
 
 struct Shared {
     target: SocketAddr,
-    dice: Mutex<Dice>,
+    deck: Mutex<Deck>,
     is_hostile: AtomicBool,
+    is_over: AtomicBool,
     counts: [AtomicU64; NAMES.len()],
 }
 
@@ -90,14 +114,22 @@ impl Proxy {
         let listener = TcpListener::bind(address)?;
         let shared = Shared {
             target,
-            dice: Mutex::new(Dice(seed)),
+            deck: Mutex::new(Deck { dice: Dice(seed), cards: Vec::new() }),
             is_hostile: AtomicBool::new(true),
+            is_over: AtomicBool::new(false),
             counts: Default::default(),
         };
         let shared = Arc::new(shared);
         let serving = Arc::clone(&shared);
         thread::spawn(move || {
-            for client in listener.incoming().flatten() {
+            for client in listener.incoming() {
+                if serving.is_over.load(Ordering::SeqCst) {
+                    break;
+                }
+                let Ok(client) = client else {
+                    pause(ACCEPT_AGAIN);
+                    continue;
+                };
                 let shared = Arc::clone(&serving);
                 // A connection that breaks is what this is for.
                 thread::spawn(move || drop(shared.relay(client)));
@@ -117,6 +149,14 @@ impl Proxy {
     }
 }
 
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.shared.is_over.store(true, Ordering::SeqCst);
+        // Wakes the listener; it may have ended.
+        drop(TcpStream::connect_timeout(&self.address, WAKE_WITHIN));
+    }
+}
+
 impl Shared {
     fn relay(self: Arc<Self>, mut client: TcpStream) -> io::Result<()> {
         let mut server = TcpStream::connect(self.target)?;
@@ -130,7 +170,7 @@ impl Shared {
                 break;
             }
             let is_hostile = self.is_hostile.load(Ordering::SeqCst);
-            let fault = if is_hostile { Fault::drawn(&mut self.dice.lock()) } else { Fault::Pass };
+            let fault = if is_hostile { self.deck.lock().deal() } else { Fault::Pass };
             self.counts[fault.number()].fetch_add(1, Ordering::SeqCst);
             *now.lock() = fault;
             match fault {

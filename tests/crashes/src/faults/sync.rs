@@ -41,6 +41,7 @@ pub fn round(faults: &Faults, home: &Path, mut dice: Dice) -> io::Result<Round> 
     }
     let has_stopped = says_stopped(&story.rig, &mut process)?;
     process.kill()?;
+    story.crashes += 1;
     let trace = Trace::read(record.as_ref())?;
     let place = trace.events.iter().position(|event| matches!(event, Event::FailedSync { .. }));
     let Some(place) = place else {
@@ -50,8 +51,8 @@ pub fn round(faults: &Faults, home: &Path, mut dice: Dice) -> io::Result<Round> 
     let (path, is_synced_again, answers) = after_failure(&trace, place);
     if !has_stopped {
         story.violated(format!(
-            "I26: sync {failing}, of {path}, failed, and the node goes on:\n{}",
-            process.says()
+            "I26: sync {failing}, of {path}, failed, and the node goes on; {}",
+            process.tells()
         ));
     }
     if is_synced_again {
@@ -76,8 +77,13 @@ fn after_failure(trace: &Trace, place: usize) -> (String, bool, usize) {
         }
     }
     let after = &trace.events[place + 1..];
-    let is_synced_again =
-        after.iter().any(|event| matches!(event, Event::Sync { inode: other } if *other == inode));
+    // A file that is begun anew holds nothing of what may be lost.
+    let first = after.iter().find_map(|event| match event {
+        Event::Sync { inode: other } if *other == inode => Some(true),
+        Event::Truncate { inode: other, len: 0 } if *other == inode => Some(false),
+        _ => None,
+    });
+    let is_synced_again = first == Some(true);
     let is_answer = |event: &&Event| matches!(event, Event::Send { part: 0, data, .. } if trace.data(data).starts_with(b"HTTP/1.1 202"));
     let answers = after.iter().filter(is_answer).count();
     (names.get(&inode).cloned().unwrap_or_default(), is_synced_again, answers)

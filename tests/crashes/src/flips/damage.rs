@@ -49,15 +49,15 @@ fn files(folder: &Path, found: &mut Vec<(PathBuf, u64)>) -> io::Result<()> {
     Ok(())
 }
 
-/// Changes one byte of a file below the folder: kinds of files are equally likely.
+/// Changes one byte of a file below the folder; kinds of files take turns.
 ///
 /// # Errors
 /// Of the file system.
-pub fn inflict(folder: &Path, dice: &mut Dice) -> io::Result<Damage> {
+pub fn inflict(folder: &Path, number: u64, dice: &mut Dice) -> io::Result<Damage> {
     let mut all = Vec::new();
     files(folder, &mut all)?;
     all.sort_unstable();
-    let kind = KINDS[dice.below(KINDS.len() as u64) as usize];
+    let kind = KINDS[(number % KINDS.len() as u64) as usize];
     let of_kind: Vec<_> = all.into_iter().filter(|(path, _)| kind_of(path) == Some(kind)).collect();
     let none = || io::Error::other(format!("there is no file of kind {kind}"));
     let index = dice.below(of_kind.len().max(1) as u64) as usize;

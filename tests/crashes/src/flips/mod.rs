@@ -31,12 +31,17 @@ pub struct Flips {
     pub jobs: u64,
 }
 
+/// What makes it worth while to prepare.
+const JOB_FLIPS: u64 = 40;
+
 /// Outcomes by kind of file.
 type Outcomes = BTreeMap<&'static str, BTreeMap<&'static str, u64>>;
 
 #[derive(Default)]
 struct Found {
     outcomes: Outcomes,
+    /// What every run counts.
+    sums: BTreeMap<&'static str, u64>,
     violations: Vec<String>,
 }
 
@@ -45,10 +50,14 @@ struct Found {
 /// # Errors
 /// The harness itself cannot go on.
 pub fn run(flips: &Flips) -> io::Result<Figures> {
-    let mut figures = Figures::begin("flips");
+    let mut figures = Figures::begin("flips", flips.seed);
     let (done, found) = (AtomicU64::new(0), Mutex::new(Found::default()));
-    on_threads(flips.jobs, |job| work(flips, job, &done, &found))?;
-    let Found { outcomes, violations } = found.into_inner();
+    // Each job makes sound folders of its own first.
+    on_threads(flips.jobs.min(flips.count.div_ceil(JOB_FLIPS)), |job| work(flips, job, &done, &found))?;
+    let Found { outcomes, sums: all, violations } = found.into_inner();
+    for (name, sum) in all {
+        figures.set(name, json!(sum));
+    }
     let mut sums = BTreeMap::<&str, u64>::new();
     for (verdict, count) in outcomes.values().flatten() {
         *sums.entry(verdict).or_default() += count;
@@ -57,7 +66,7 @@ pub fn run(flips: &Flips) -> io::Result<Figures> {
     figures.set("outcomes", sums.iter().map(|(verdict, count)| (*verdict, json!(count))).collect::<Value>());
     figures.set("outcomes_by_file", json!(outcomes));
     for kind in damage::KINDS {
-        if !outcomes.contains_key(kind) && flips.count >= 200 {
+        if !outcomes.contains_key(kind) && flips.count >= damage::KINDS.len() as u64 {
             figures.violations.push(format!("too weak: nothing was changed in a file of kind {kind}"));
         }
     }
@@ -91,6 +100,9 @@ fn work(flips: &Flips, job: u64, done: &AtomicU64, found: &Mutex<Found>) -> io::
     }
     let mut found = found.lock();
     for base in &bases {
+        for (name, more) in &base.figures {
+            *found.sums.entry(name).or_default() += more;
+        }
         found.violations.extend(base.mall_changed()?);
     }
     Ok(())

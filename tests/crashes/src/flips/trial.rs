@@ -13,6 +13,7 @@ use super::damage::{self, Damage};
 use crate::http::Connection;
 use crate::process::{End, Process};
 use crate::rig::{DEADLINE, Mall, MallBook, Pendants, Rig, until};
+use crate::story::{log_of, unknown_outcomes};
 use crate::traffic::Traffic;
 use crate::wait::{Dice, pause};
 
@@ -30,6 +31,8 @@ pub struct Base {
     settled: MallBook,
     /// What the undamaged folder shows.
     counts: Value,
+    /// What every run counts, by name.
+    pub figures: Vec<(&'static str, u64)>,
 }
 
 /// What became of a damaged folder.
@@ -83,7 +86,8 @@ impl Base {
         for _ in 0..BATCHES {
             let batch = traffic.batch(BATCH_ITEMS);
             let answer = api.post("/v1/awards", &batch);
-            let answer = answer.map_err(|error| io::Error::other(format!("{error}: {}", process.says())))?;
+            let answer = answer
+                .map_err(|error| io::Error::new(error.kind(), format!("{error}; {}", process.tells())))?;
             match answer.status {
                 200 | 202 => traffic.acknowledge(),
                 status => return Err(io::Error::other(format!("awards were answered with {status}"))),
@@ -93,11 +97,19 @@ impl Base {
         if is_stopped {
             rig.settled(&mut api)?;
             process.signal(Signal::TERM);
-            process.ends_within(DEADLINE)?;
+            if process.ends_within(DEADLINE)? != Some(End::Code(0)) {
+                return Err(io::Error::other(format!("a graceful stop: {}", process.tells())));
+            }
         } else {
             process.kill()?;
         }
-        let mut base = Self { rig, mall, settled: MallBook::default(), counts: Value::Null };
+        let figures = vec![
+            ("awards", traffic.acknowledged().len() as u64),
+            ("duplicates", traffic.repeats),
+            ("unknown_outcomes", unknown_outcomes(&log_of(&rig.data())?)?),
+            ("crashes", u64::from(!is_stopped)),
+        ];
+        let mut base = Self { rig, mall, settled: MallBook::default(), counts: Value::Null, figures };
         // What the sound folder comes to: afterwards the downstream has nothing to learn from it.
         let whole = base.copy(&format!("whole-{name}"))?;
         let mut process = whole.start(&[])?;
@@ -111,13 +123,13 @@ impl Base {
     fn copy(&self, name: &str) -> io::Result<Rig> {
         let target = self.rig.folder.with_file_name(name);
         copy_all(&self.rig.folder, &target)?;
-        self.rig.moved_to(target)
+        Ok(self.rig.moved_to(target))
     }
 
     /// A copy with one changed byte.
     pub fn damaged(&self, number: u64, dice: &mut Dice) -> io::Result<(Rig, Damage)> {
         let trial = self.copy(&format!("flip-{number}"))?;
-        let damage = damage::inflict(&trial.data(), dice)?;
+        let damage = damage::inflict(&trial.data(), number, dice)?;
         Ok((trial, damage))
     }
 
@@ -209,7 +221,7 @@ impl Base {
 /// A connection to a node that must come up.
 fn listening(rig: &Rig, process: &mut Process) -> io::Result<Connection> {
     let found = rig.connect(process)?;
-    found.ok_or_else(|| io::Error::other(format!("the node does not start: {}", process.says())))
+    found.ok_or_else(|| io::Error::other(format!("the node does not start; {}", process.tells())))
 }
 
 fn copy_all(from: &Path, to: &PathBuf) -> io::Result<()> {

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::figures::Figures;
 use crate::jobs::{on_threads, prepared};
@@ -63,7 +63,7 @@ impl Found {
 /// # Errors
 /// The harness itself cannot go on.
 pub fn run(images: &Images) -> io::Result<Figures> {
-    let mut figures = Figures::begin("images");
+    let mut figures = Figures::begin("images", images.seed);
     let (begun, found) = (AtomicU64::new(0), Mutex::new(Found::default()));
     let share = (images.count / images.jobs.max(1)).clamp(1, RECORDING_IMAGES);
     on_threads(images.jobs, |job| {
@@ -93,7 +93,6 @@ pub fn run(images: &Images) -> io::Result<Figures> {
             figures.violations.push(format!("too weak: no image of mode {}", mode.name()));
         }
     }
-    figures.set("seed", Value::from(images.seed));
     figures.violations.extend(violations);
     Ok(figures)
 }
@@ -114,6 +113,9 @@ fn one_recording(
     let total = trace.events.len() as u64;
     found.lock().add("recordings", 1);
     found.lock().add("calls", total);
+    for (name, more) in &recording.counts {
+        found.lock().add(name, *more);
+    }
     for (place, event) in (0_u64..).zip(&trace.events) {
         take(&mut disk, &mut promises, event, trace, images.is_lying);
         // As many images behind each call as make up the count at the end.
@@ -127,6 +129,7 @@ fn one_recording(
             let checked = started.and_then(|()| verifier.open(&rig.data(), &promises, is_started));
             let mut found = found.lock();
             found.add("images", 1);
+            found.add("crashes", 1);
             found.add("started", u64::from(is_started));
             found.add(mode.name(), 1);
             match checked {
@@ -141,6 +144,7 @@ fn one_recording(
             }
         }
     }
+    found.lock().add("stores_seen_before", verifier.shared);
     let book = recording.mall.book()?;
     if book.double_effects + book.mismatches > 0 {
         wrong += 1;
@@ -176,5 +180,5 @@ fn image(
     }
     fs::create_dir_all(target.join("data"))?;
     disk.leave(trace, mode, dice, &target.join("data"))?;
-    recorded.moved_to(target.to_owned())
+    Ok(recorded.moved_to(target.to_owned()))
 }

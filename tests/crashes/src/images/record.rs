@@ -11,6 +11,7 @@ use super::Images;
 use super::trace::{Event, Trace};
 use crate::process::End;
 use crate::rig::{DEADLINE, Mall, Pendants, Rig};
+use crate::story::{log_of, unknown_outcomes};
 use crate::traffic::Traffic;
 use crate::wait::{Dice, pause};
 
@@ -24,6 +25,8 @@ pub struct Recording {
     pub trace: Trace,
     /// Order numbers of each acknowledged request, in order.
     acknowledged: Vec<Vec<String>>,
+    /// What every run counts, by name.
+    pub counts: Vec<(&'static str, u64)>,
 }
 
 /// What was promised up to some event.
@@ -60,18 +63,21 @@ impl Recording {
             ("HONGBAO_TRACE", record.as_str()),
         ];
         let mut process = rig.start(&variables)?;
-        let failed = |what: &str, says: String| io::Error::other(format!("{what}: {says}"));
+        let failed = |what: &str, tells: String| io::Error::other(format!("{what}; {tells}"));
         let Some(mut api) = rig.connect(&mut process)? else {
-            return Err(failed("the recorded node does not start", process.says()));
+            return Err(failed("the recorded node does not start", process.tells()));
         };
         let mut traffic = Traffic::new("i".to_owned(), dice.below(u64::MAX));
         let mut acknowledged = Vec::new();
         for _ in 0..BATCHES {
             let batch = traffic.batch(1 + dice.below(BATCH_ITEMS));
             acknowledged.push(traffic.open_order_numbers());
-            match api.post("/v1/awards", &batch)?.status {
+            let answer = api.post("/v1/awards", &batch);
+            let answer = answer
+                .map_err(|error| io::Error::new(error.kind(), format!("{error}; {}", process.tells())))?;
+            match answer.status {
                 200 | 202 => traffic.acknowledge(),
-                status => return Err(failed(&format!("answered with {status}"), process.says())),
+                status => return Err(failed(&format!("answered with {status}"), process.tells())),
             }
             pause(Duration::from_millis(dice.below(12)));
         }
@@ -79,14 +85,19 @@ impl Recording {
             rig.settled(&mut api)?;
             process.signal(Signal::TERM);
             if process.ends_within(DEADLINE)? != Some(End::Code(0)) {
-                return Err(failed("the recorded node does not stop", process.says()));
+                return Err(failed("the recorded node does not stop", process.tells()));
             }
         } else {
             process.kill()?;
         }
         let trace = Trace::read(record.as_ref())?;
         std::fs::remove_file(record)?;
-        Ok(Self { rig, mall, trace, acknowledged })
+        let counts = vec![
+            ("awards", traffic.acknowledged().len() as u64),
+            ("duplicates", traffic.repeats),
+            ("unknown_outcomes", unknown_outcomes(&log_of(&rig.data())?)?),
+        ];
+        Ok(Self { rig, mall, trace, acknowledged, counts })
     }
 
     /// Orders whose acknowledgement had left.

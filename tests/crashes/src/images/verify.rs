@@ -13,7 +13,7 @@ use hongbao_engine::clock::{Clock, SystemClock};
 use hongbao_engine::log::Log;
 use hongbao_engine::partition::Partition;
 use hongbao_engine::records::{ReadBatch, crc};
-use hongbao_engine::store::Store;
+use hongbao_engine::store::{Applied, Store, StoreError};
 use hongbao_rocks::{RocksEnv, RocksStore};
 use hongbao_schemas::award::Award;
 use hongbao_schemas::journal::{CreditStage, Fact};
@@ -44,6 +44,10 @@ pub struct Verifier<'a> {
     clock: Arc<dyn Clock>,
     /// Digest of all rows by store and offset.
     digests: BTreeMap<(&'static str, u64), u32>,
+    /// What was found in a store, by the digest of its files: most images share a store with another.
+    opened: BTreeMap<[u8; 32], (Applied, u32)>,
+    /// Stores whose files had been seen before.
+    pub shared: u64,
 }
 
 type Checked = Result<(), String>;
@@ -55,7 +59,14 @@ impl<'a> Verifier<'a> {
     /// RocksDB cannot be set up.
     pub fn new(recording: &'a Recording) -> io::Result<Self> {
         let rocks = RocksEnv::new(CACHE_BYTES).map_err(io::Error::other)?;
-        Ok(Self { recording, rocks, clock: Arc::new(SystemClock::new()), digests: BTreeMap::new() })
+        Ok(Self {
+            recording,
+            rocks,
+            clock: Arc::new(SystemClock::new()),
+            digests: BTreeMap::new(),
+            opened: BTreeMap::new(),
+            shared: 0,
+        })
     }
 
     /// Opens log, book and stores of an image within this process. A node that `went_on` wrote a
@@ -85,7 +96,7 @@ impl<'a> Verifier<'a> {
         let mut process = rig.start(&[("HONGBAO_KILL_AT", OPENED)])?;
         let end = process.ends_within(DEADLINE)?;
         if end != Some(End::Killed) {
-            return Ok(Err(format!("the node does not recover: {end:?}\n{}", process.says())));
+            return Ok(Err(format!("the node does not recover: {end:?}; {}", process.tells())));
         }
         let (end, printed) = rig.check()?;
         Ok(if end == End::Code(0) { Ok(()) } else { Err(format!("check ended with {end:?}\n{printed}")) })
@@ -140,7 +151,7 @@ impl<'a> Verifier<'a> {
 
     /// How far a store has come, and a digest of its rows; none if it was never made.
     fn open_store(
-        &self,
+        &mut self,
         data: &Path,
         name: &str,
         log: Option<&SegmentLog>,
@@ -149,8 +160,17 @@ impl<'a> Verifier<'a> {
         // Without it the store was never made; the node makes it anew.
         let Ok(identity) = fs::read_to_string(data.join(name).join("identity")) else { return Ok(None) };
         let failed = |error| format!("{name}: {error}");
-        let store = RocksStore::open(&data.join(name), &self.rocks, &identity).map_err(failed)?;
-        let applied = store.applied().map_err(failed)?;
+        let files = files_digest(&data.join(name)).map_err(|error| format!("{name}: {error}"))?;
+        let (applied, digest) = match self.opened.get(&files) {
+            Some(found) => {
+                self.shared += 1;
+                *found
+            }
+            None => {
+                let found = self.rows_of(&data.join(name), &identity).map_err(failed)?;
+                *self.opened.entry(files).or_insert(found)
+            }
+        };
         if let Some(last) = applied.offset.checked_sub(1) {
             let log = log.ok_or_else(|| format!("I6: {name} has rows, its log is not there"))?;
             let mut batch = ReadBatch::new();
@@ -164,15 +184,38 @@ impl<'a> Verifier<'a> {
                 return Err(format!("I6: {name} was folded from another log"));
             }
         }
+        Ok(Some((applied.offset, digest)))
+    }
+
+    /// Opens a store: how far it has come, and a digest of its rows.
+    fn rows_of(&self, dir: &Path, identity: &str) -> Result<(Applied, u32), StoreError> {
+        let store = RocksStore::open(dir, &self.rocks, identity)?;
         let mut digest = 0;
         let mut note = |key: &[u8], value: &[u8]| {
             digest = crc32c_of(digest, key);
             digest = crc32c_of(digest, value);
             ControlFlow::Continue(())
         };
-        store.scan(b"", &[0xff; 4], &mut note).map_err(failed)?;
-        Ok(Some((applied.offset, digest)))
+        store.scan(b"", &[0xff; 4], &mut note)?;
+        Ok((store.applied()?, digest))
     }
+}
+
+/// A digest of all names and files below a folder that decide what is opened: RocksDB writes logs for
+/// people, and does not read them.
+fn files_digest(dir: &Path) -> io::Result<[u8; 32]> {
+    let mut names: Vec<_> = fs::read_dir(dir)?.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?;
+    names.sort_unstable();
+    let mut all = blake3::Hasher::new();
+    for path in names {
+        let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+        if path.is_dir() {
+            all.update(name).update(b"/").update(&files_digest(&path)?);
+        } else if !name.starts_with(b"LOG") {
+            all.update(name).update(b"\0").update(blake3::hash(&fs::read(&path)?).as_bytes());
+        }
+    }
+    Ok(all.finalize().into())
 }
 
 /// A checksum that goes on from another.

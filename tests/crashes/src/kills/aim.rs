@@ -1,4 +1,5 @@
-//! Where to kill next: places that were hit least, at a pass that is likely to be reached.
+//! Where to kill next: places that were hit least, at a pass that is likely to be reached. What chance
+//! leaves out in the end is planned.
 
 use std::collections::BTreeMap;
 
@@ -13,6 +14,13 @@ const BOUND_MAX: u64 = 60;
 /// One kill in so many is a plain one, at any moment.
 const PLAIN_ONE_IN: u64 = 12;
 
+/// Places that one planned chain goes for.
+const PLANNED: usize = 8;
+/// A place that was never reached is planned for this often.
+const PLANS_MAX: u64 = 4;
+/// Pass of a place while awards come in: a few are over, and so the place is not the first of its kind.
+const PLANNED_COUNT: u64 = 2;
+
 /// What is known of a place.
 #[derive(Clone, Copy, Debug)]
 struct Place {
@@ -21,6 +29,8 @@ struct Place {
     misses: u64,
     /// Aimed at by a chain that goes on.
     aimed: u64,
+    /// Chains that were planned for it.
+    plans: u64,
     bound: u64,
 }
 
@@ -46,6 +56,7 @@ impl Default for Aim {
             hits: 0,
             misses: 0,
             aimed: 0,
+            plans: 0,
             bound: match when {
                 When::Running => FIRST_BOUND,
                 When::Making | When::Opening | When::Mending | When::Stopping => 2,
@@ -87,7 +98,9 @@ impl Aim {
         let name = candidates[dice.below(candidates.len() as u64) as usize];
         let Some(place) = self.places.get_mut(name) else { return Target::Moment { after_ms: 0 } };
         place.aimed += 1;
-        Target::Place { name, when: place.when, count: 1 + dice.below(place.bound) }
+        // What is to be mended is there once.
+        let bound = if place.when == When::Mending { 1 } else { place.bound };
+        Target::Place { name, when: place.when, count: 1 + dice.below(bound) }
     }
 
     /// Notes whether a process ended as it should have.
@@ -108,6 +121,41 @@ impl Aim {
         }
     }
 
+    /// A chain of kills at places that were never reached and that no other chain goes for: each with
+    /// what must come before it. None when there is nothing more to try.
+    pub fn plan(&mut self) -> Option<Vec<Vec<Target>>> {
+        let is_open = |place: &&mut Place| place.hits == 0 && place.aimed == 0 && place.plans < PLANS_MAX;
+        let mut open: Vec<(&'static str, &mut Place)> = self
+            .places
+            .iter_mut()
+            .map(|(name, place)| (*name, place))
+            .filter(|(_, place)| is_open(place))
+            .collect();
+        // Only an empty folder is made, once a chain.
+        open.sort_by_key(|(_, place)| place.when != When::Making);
+        let makings = open.iter().filter(|(_, place)| place.when == When::Making).count();
+        let chosen = open.into_iter().skip(makings.saturating_sub(1)).take(PLANNED);
+        let steps: Vec<Vec<Target>> = chosen
+            .map(|(name, place)| {
+                place.plans += 1;
+                place.aimed += 1;
+                steps_to(name, place.when)
+            })
+            .collect();
+        (!steps.is_empty()).then_some(steps)
+    }
+
+    /// Gives back places of a plan that no process was armed for.
+    pub fn give_back(&mut self, steps: &[Vec<Target>]) {
+        for target in steps.iter().filter_map(|targets| targets.last()) {
+            if let Target::Place { name, .. } = target
+                && let Some(place) = self.places.get_mut(name)
+            {
+                place.aimed = 0;
+            }
+        }
+    }
+
     /// Kills by place, and those at any moment.
     #[must_use]
     pub fn hits(&self) -> (BTreeMap<&'static str, u64>, u64) {
@@ -119,5 +167,19 @@ impl Aim {
     pub fn missing(&self) -> Vec<(&'static str, u64)> {
         let missing = self.places.iter().filter(|(_, place)| place.hits == 0);
         missing.map(|(name, place)| (*name, place.misses)).collect()
+    }
+}
+
+/// Kills that end with one at a place.
+fn steps_to(name: &'static str, when: When) -> Vec<Target> {
+    let place = |name, when, count| Target::Place { name, when, count };
+    match when {
+        When::Running => vec![place(name, when, PLANNED_COUNT)],
+        When::Making | When::Opening | When::Stopping => vec![place(name, when, 1)],
+        // A segment that was made and not begun is removed; one behind which another was begun is sealed.
+        When::Mending => {
+            let before = if name == "log.repair.removed" { "log.segment.created" } else { "log.rolled" };
+            vec![place(before, When::Running, 1), place(name, when, 1)]
+        }
     }
 }

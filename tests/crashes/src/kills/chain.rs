@@ -9,13 +9,21 @@ use rustix::process::Signal;
 
 use super::aim::{Aim, Target};
 use crate::http::Connection;
-use crate::process::{End, Process};
+use crate::process::{End, Patience, Process, tail};
 use crate::rig::{DEADLINE, Rig};
-use crate::story::{Story, tail};
-use crate::wait::{elapsed, pause};
+use crate::story::Story;
+use crate::wait::pause;
 
 /// A process that has not reached its place by then is killed where it is.
 const REACH_WITHIN: Duration = Duration::from_millis(1_500);
+/// The same for a place that was planned.
+const REACH_PLANNED_WITHIN: Duration = Duration::from_secs(20);
+/// Most places are reached by so many batches. Whoever has not been waits for something else, such as
+/// a timeout: more awards would only have to be compared in the end.
+const FAST_BATCHES: u32 = 60;
+const SLOW_PACE: Duration = Duration::from_millis(25);
+/// Tries at one step of a plan.
+const TRIES: u32 = 3;
 /// Awards sent before a node is asked to stop.
 const BATCHES_BEFORE_STOP: u32 = 3;
 /// One start in so many looks at once whether the newest acknowledged order is there.
@@ -51,17 +59,49 @@ impl Chain<'_> {
             // Only in an empty folder is anything made; a kill there leaves some of it to be made.
             let is_first = self.tally.kills == 0 || (self.tally.kills == 1 && self.is_unmade());
             let target = self.aim.lock().next(is_first, last, &mut self.story.dice);
-            let is_hit = self.cycle(target)?;
-            self.aim.lock().note(target, is_hit);
+            let is_hit = self.kill_at(target, REACH_WITHIN)?;
             last = match target {
                 Target::Place { name, .. } if is_hit => Some(name),
                 _ => None,
             };
-            self.tally.kills += 1;
-            let in_recovery =
-                matches!(target, Target::Place { when: When::Opening | When::Mending, .. }) && is_hit;
-            self.tally.in_recovery += u64::from(in_recovery);
         }
+        self.end()
+    }
+
+    /// Kills as planned, each step until it was hit or some tries are over, then compares.
+    ///
+    /// # Errors
+    /// The harness itself cannot go on.
+    pub fn follow(mut self, steps: &[Vec<Target>]) -> io::Result<(Rig, Tally)> {
+        for targets in steps {
+            for _ in 0..TRIES {
+                let mut is_hit = false;
+                for target in targets {
+                    if !self.story.violations.is_empty() {
+                        return self.end();
+                    }
+                    is_hit = self.kill_at(*target, REACH_PLANNED_WITHIN)?;
+                }
+                if is_hit {
+                    break;
+                }
+            }
+        }
+        self.end()
+    }
+
+    /// One life of the node, noted.
+    fn kill_at(&mut self, target: Target, reach_within: Duration) -> io::Result<bool> {
+        let is_hit = self.cycle(target, reach_within)?;
+        self.aim.lock().note(target, is_hit);
+        self.tally.kills += 1;
+        let in_recovery =
+            matches!(target, Target::Place { when: When::Opening | When::Mending, .. }) && is_hit;
+        self.tally.in_recovery += u64::from(in_recovery);
+        Ok(is_hit)
+    }
+
+    fn end(mut self) -> io::Result<(Rig, Tally)> {
         if self.story.violations.is_empty() {
             self.story.compare()?;
         }
@@ -78,7 +118,7 @@ impl Chain<'_> {
     }
 
     /// One life of the node. Returns whether it ended where it should have.
-    fn cycle(&mut self, target: Target) -> io::Result<bool> {
+    fn cycle(&mut self, target: Target, reach_within: Duration) -> io::Result<bool> {
         let armed = match target {
             Target::Place { name, count, .. } => format!("{name}:{count}"),
             Target::Moment { .. } => String::new(),
@@ -86,11 +126,11 @@ impl Chain<'_> {
         let variables: &[(&str, &str)] =
             if armed.is_empty() { &[] } else { &[("HONGBAO_KILL_AT", armed.as_str())] };
         let mut process = self.story.rig.start(variables)?;
-        let started = elapsed();
         let give_up = match target {
             Target::Moment { after_ms } => Duration::from_millis(after_ms),
-            Target::Place { .. } => REACH_WITHIN,
+            Target::Place { .. } => reach_within,
         };
+        let mut patience = Patience::of(give_up);
         let is_stopping = matches!(target, Target::Place { when: When::Stopping, .. });
         let mut sent = 0;
         let mut connection = None;
@@ -99,7 +139,7 @@ impl Chain<'_> {
             if let Some(end) = process.ended()? {
                 return Ok(self.judge(end, target, &process));
             }
-            if elapsed().saturating_sub(started) >= give_up {
+            if patience.is_over() {
                 process.kill()?;
                 return Ok(false);
             }
@@ -107,6 +147,9 @@ impl Chain<'_> {
                 process.signal(Signal::TERM);
                 let end = process.ends_within(DEADLINE)?.unwrap_or(End::Code(-1));
                 return Ok(self.judge(end, target, &process));
+            }
+            if sent > FAST_BATCHES {
+                pause(SLOW_PACE);
             }
             connection = match connection.take() {
                 Some(connection) => self.story.send(connection).inspect(|_| sent += 1),

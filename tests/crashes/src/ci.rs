@@ -1,0 +1,80 @@
+//! `ci`: a small dose of every part, and the test of the test: a disk that lies must be found out.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use crate::faults::{self, Faults};
+use crate::figures::Figures;
+use crate::flips::{self, Flips};
+use crate::images::{self, Images};
+use crate::kills::{self, Kills};
+
+/// Enough for every named place; places that chance leaves out are planned.
+const KILLS: u64 = 100;
+const IMAGES: u64 = 400;
+const FLIPS: u64 = 160;
+/// Rounds of each kind of fault.
+const ROUNDS: u64 = 2;
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct Dose {
+    /// The binary, built with the feature `kill-points`.
+    pub program: PathBuf,
+    /// The recorder.
+    pub preload: PathBuf,
+    /// Where data folders go.
+    pub folder: PathBuf,
+    pub seed: u64,
+    pub jobs: u64,
+}
+
+/// Runs all parts, prints the figures of each, and sums them up.
+///
+/// # Errors
+/// The harness itself cannot go on.
+pub fn run(dose: &Dose) -> io::Result<Figures> {
+    let mut whole = Figures::begin("ci", dose.seed);
+    let Dose { program, preload, seed, jobs, .. } = dose.clone();
+    let kills = |folder| kills::run(&Kills { program: program.clone(), folder, count: KILLS, seed, jobs });
+    take(&mut whole, dose, "kills", KILLS, kills)?;
+    let images = |count, is_lying| {
+        let (program, preload) = (program.clone(), preload.clone());
+        move |folder| images::run(&Images { program, preload, folder, count, seed, jobs, is_lying })
+    };
+    take(&mut whole, dose, "images", IMAGES, images(IMAGES, false))?;
+    let lies = in_folder(&dose.folder.join("lying"), images(IMAGES, true))?;
+    whole.set("lies_found", json!(lies.violations.len()));
+    if lies.violations.is_empty() {
+        whole.violations.push("a disk that forgets what was synced was not noticed".to_owned());
+    }
+    std::fs::remove_dir_all(dose.folder.join("lying"))?;
+    let flips = |folder| flips::run(&Flips { program: program.clone(), folder, count: FLIPS, seed, jobs });
+    take(&mut whole, dose, "flips", FLIPS, flips)?;
+    let (program, preload) = (program.clone(), preload.clone());
+    let faults = |folder| faults::run(&Faults { program, preload, folder, count: ROUNDS, seed, jobs });
+    take(&mut whole, dose, "faults", ROUNDS, faults)?;
+    Ok(whole)
+}
+
+/// Runs a part and adds it to the whole.
+fn take(
+    whole: &mut Figures,
+    dose: &Dose,
+    name: &str,
+    count: u64,
+    part: impl FnOnce(PathBuf) -> io::Result<Figures>,
+) -> io::Result<()> {
+    let figures = in_folder(&dose.folder.join(name), part)?;
+    println!("{}", figures.line());
+    whole.set(name, json!(count));
+    whole.absorb(figures);
+    Ok(())
+}
+
+fn in_folder<T>(folder: &Path, part: impl FnOnce(PathBuf) -> io::Result<T>) -> io::Result<T> {
+    std::fs::create_dir_all(folder)?;
+    part(folder.to_owned())
+}

@@ -1,0 +1,59 @@
+//! What a node under attack is given: cash to the embedded ledger, coupons over HTTP, pendants to
+//! either a simulation within the process or the downstream outside.
+
+/// What differs from test to test.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape<'a> {
+    pub partitions: u16,
+    /// Base address of the downstream outside.
+    pub mall: &'a str,
+    pub timeout_ms: u64,
+    pub batch_items: u64,
+    /// Profile of the simulation that gives pendants; without one the downstream outside does.
+    pub partner: Option<&'a str>,
+}
+
+/// `campaigns/spring.yaml`.
+pub const CAMPAIGN: &str = "\
+version: 1
+activity: spring
+reward_types:
+  cash:        {asset: CNY/2, max_minor: 20000}
+  coupon.film: {asset: COUPON/0, max_minor: 2}
+  pendant:     {asset: PENDANT/0, max_minor: 1}
+scenes:
+  rain:    {reward_type: cash}
+  film:    {reward_type: coupon.film}
+  firework: {reward_type: pendant}
+";
+
+/// `topology.yaml`.
+#[must_use]
+pub fn topology(shape: &Shape<'_>) -> String {
+    let Shape { partitions, mall, timeout_ms, batch_items, partner } = shape;
+    let other = if partner.is_some() { "partner" } else { "mall" };
+    let partner = partner.map_or(String::new(), |profile| {
+        format!("  partner:\n    simulated: {{profile: {profile}, seed: 11}}\n")
+    });
+    format!(
+        "\
+version: 1
+name: crash
+partitions: {partitions}
+log:
+  segments: {{segment_size: 16MiB, sync: {{max_delay: 1ms, max_bytes: 1MiB}}}}
+downstreams:
+  bank:
+    embedded: {{}}
+  mall:
+    http: {{url: \"{mall}/grant\", query_url: \"{mall}/query\", key_life: 24h, timeout: {timeout_ms}ms, \
+         batch: {{max_items: {batch_items}, max_delay: 1ms}}}}
+{partner}pools:
+  payment: {{rate: 40000/s, burst: 300, rank: [cash, coupon], floor: 10%}}
+lanes:
+  cash:   {{reward_types: [cash], downstream: bank, rate: 40000/s}}
+  coupon: {{reward_types: [coupon.film], downstream: mall, rate: 20000/s}}
+  other:  {{reward_types: [pendant], downstream: {other}, rate: 20000/s}}
+"
+    )
+}
