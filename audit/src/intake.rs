@@ -35,6 +35,14 @@ impl<'a> IntakeAudit<'a> {
         })
     }
 
+    /// For a log that does not append a group as one: a topic may be ahead of the others where
+    /// intake ended in the middle, and what they lack comes when it goes on.
+    #[must_use]
+    pub fn with_topics_apart(mut self) -> Self {
+        self.outputs.arrive_apart = true;
+        self
+    }
+
     /// Offset of the first award not folded.
     #[must_use]
     pub fn folded(&self) -> Offset {

@@ -22,7 +22,7 @@ use crate::clients::Delivery;
 use crate::downstreams::port::NAMESPACE;
 use crate::log::{SimLog, Undisturbed};
 use crate::operator::{LANES, control_key};
-use crate::options::Options;
+use crate::options::{LogProfile, Options};
 use crate::world::{Doom, Estate, Place};
 
 use super::Violation;
@@ -121,6 +121,9 @@ impl Scope<'_> {
     ) -> Result<(), AuditError> {
         let name = format!("intake-{at}");
         let mut intake = IntakeAudit::open(log, at, control_key())?;
+        if self.options.log == LogProfile::Broker {
+            intake = intake.with_topics_apart();
+        }
         let mut stands_at = 0;
         if self.has_store(at.0, true) {
             let store = self.estate.intakes[usize::from(at.0)].rows();
