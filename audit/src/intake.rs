@@ -35,11 +35,11 @@ impl<'a> IntakeAudit<'a> {
         })
     }
 
-    /// For a log that does not append a group as one: a topic may be ahead of the others where
-    /// intake ended in the middle, and what they lack comes when it goes on.
+    /// For a broker's log after a crash: records of the dead process become readable topic by topic
+    /// and perhaps with gaps, and what is missing comes when intake goes on.
     #[must_use]
-    pub fn with_topics_apart(mut self) -> Self {
-        self.outputs.arrive_apart = true;
+    pub fn unfinished(mut self) -> Self {
+        self.outputs.is_unfinished = true;
         self
     }
 

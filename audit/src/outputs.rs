@@ -19,8 +19,8 @@ pub struct Outputs<'a> {
     log: &'a dyn Log,
     partition: Partition,
     topics: BTreeMap<String, Topic<'a>>,
-    /// Behind a broker topics become readable one by one: after a crash one may be ahead.
-    pub(crate) arrive_apart: bool,
+    /// What is missing is still to come, see [`IntakeAudit::unfinished`](crate::IntakeAudit::unfinished).
+    pub(crate) is_unfinished: bool,
 }
 
 struct Topic<'a> {
@@ -46,7 +46,7 @@ impl<'a> Outputs<'a> {
     /// Before the first record.
     #[must_use]
     pub fn new(log: &'a dyn Log, partition: Partition) -> Self {
-        Self { log, partition, topics: BTreeMap::new(), arrive_apart: false }
+        Self { log, partition, topics: BTreeMap::new(), is_unfinished: false }
     }
 
     /// Compares the next record of a topic with the one that must be there.
@@ -85,12 +85,12 @@ impl<'a> Outputs<'a> {
             while topic.look(report)? {
                 topic.extra(report);
             }
-            if topic.stream.topic() != JOURNAL {
+            if topic.stream.topic() != JOURNAL && !self.is_unfinished {
                 topic.stream.finish(report);
             }
         }
         let undecided = self.topics.values().filter_map(|topic| topic.first_missing).min();
-        for topic in self.topics.values().filter(|_| !self.arrive_apart) {
+        for topic in self.topics.values().filter(|_| !self.is_unfinished) {
             if let (Some(there), Some(missing)) = (topic.last_there, undecided)
                 && there >= missing
             {

@@ -85,6 +85,11 @@ impl Scope<'_> {
         Ok(counts)
     }
 
+    /// Whether what is missing may still come: from a dead process, or from the next one.
+    fn is_unfinished(&self) -> bool {
+        !self.is_final && self.options.log == LogProfile::Broker
+    }
+
     fn has_store(&self, partition: u16, intake: bool) -> bool {
         !matches!(self.doomed.get(&partition), Some(Doom::Store { is_intake, .. }) if *is_intake == intake)
     }
@@ -94,6 +99,9 @@ impl Scope<'_> {
         let (index, at) = (usize::from(partition), Partition(partition));
         self.intake(&log, at, report, counts)?;
         let mut audit = JournalAudit::open(&log, at)?;
+        if self.is_unfinished() {
+            audit = audit.unfinished();
+        }
         let mut totals = Vec::new();
         if self.has_store(partition, false) {
             let name = format!("views-{partition}");
@@ -121,8 +129,8 @@ impl Scope<'_> {
     ) -> Result<(), AuditError> {
         let name = format!("intake-{at}");
         let mut intake = IntakeAudit::open(log, at, control_key())?;
-        if self.options.log == LogProfile::Broker {
-            intake = intake.with_topics_apart();
+        if self.is_unfinished() {
+            intake = intake.unfinished();
         }
         let mut stands_at = 0;
         if self.has_store(at.0, true) {
