@@ -80,6 +80,10 @@ mutants! {
     M53, "the ledger commits accounts twice after a restart (I6)";
     M54, "asks are not bounded (I29)";
     M55, "the payload of a key differs from attempt to attempt (I13)";
+    M56, "an intent counts when it is durable, although others write (rule 4, I24)";
+    M57, "whether another process has opened the lane is not looked at (rule 4, I24)";
+    M58, "requests leave however long ago their intent was read (rule 4, I24)";
+    M59, "the winner of an epoch is whoever opened it last (rule 3, I24)";
 }
 
 static PLANTED: AtomicU8 = AtomicU8::new(0);

@@ -59,6 +59,11 @@ impl Pool {
         Self { permits, floor, lanes, turn: 0 }
     }
 
+    /// Begins anew, empty: somebody else may have sent up to now (I21).
+    pub fn begin(&mut self, now: Duration) {
+        self.permits = Limiter::new(self.permits.rate(), now);
+    }
+
     /// Largest batch that a lane of this rank can ever get permits for.
     #[must_use]
     pub fn batch_max(&self, rank: usize) -> u64 {

@@ -6,6 +6,7 @@ use hongbao_engine::partition::Partition;
 use hongbao_processors::intake::AWARDS;
 use hongbao_sinks::dispatch::Step;
 
+use crate::options::LogProfile;
 use crate::oracles::{Violation, audit};
 
 use super::{Doom, End, World, views_limits};
@@ -18,6 +19,8 @@ impl World<'_, '_> {
     pub(super) fn heal(&mut self) -> Result<(), Violation> {
         self.is_healed = true;
         self.note("heal", [0, 0], String::new);
+        self.opening_zombie = None;
+        self.end_zombie()?;
         self.frozen_until_ms = 0;
         self.estate.heal();
         self.end = None;
@@ -102,11 +105,16 @@ impl World<'_, '_> {
         }
         self.stats.sometimes("stop.graceful", 1);
         let _through = self.within(|process| process.dispatcher.drain())?;
+        // What was intended is read back by the views (rule 4).
+        let reads_back = self.plan.options.log == LogProfile::Broker;
         for _ in 0..DRAIN_TURNS_MAX {
             if self.process.is_none() {
                 return Ok(());
             }
             let drained = self.within(|process| {
+                for views in process.views.iter_mut().filter(|_| reads_back) {
+                    views.step();
+                }
                 process.failed.is_some()
                     || !matches!(process.dispatcher.step(), Ok(Step::Worked(_) | Step::Idle { .. }))
             })?;

@@ -55,6 +55,8 @@ impl World<'_, '_> {
                     self.end = Some(End { again: Some(*calls), ..end });
                 }
             }
+            Op::Zombie { is_opening: true, .. } => self.opening_zombie = Some(op.clone()),
+            Op::Zombie { .. } => self.pause(op),
             Op::Jump { by_ms } => self.estate.clock.jump(*by_ms),
             Op::Freeze { for_ms } => {
                 self.estate.clock.freeze(true);

@@ -1,4 +1,5 @@
-//! A world: one process at a time over an estate, stepped by hand in virtual time through a plan.
+//! A world: a process over an estate, stepped by hand in virtual time through a plan; after it the next
+//! one, and at times one beside it that should be gone.
 //!
 //! ```text
 //! safety     operations and faults of the plan, oracles at every event
@@ -13,6 +14,7 @@ mod faults;
 mod process;
 mod turn;
 mod view;
+mod zombie;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -25,6 +27,8 @@ use crate::plan::{Op, Plan};
 use crate::random::Random;
 use crate::report::Stats;
 use crate::trace::Trace;
+
+use zombie::{Owners, Zombie};
 
 pub use estate::{Estate, Place};
 pub use process::{Process, views_limits};
@@ -92,7 +96,13 @@ pub struct World<'p, 'l> {
     schedule: Random,
     clients: Clients,
     process: Option<Process>,
+    /// Processes started; the number of the last one.
     processes: u64,
+    zombie: Option<Box<Zombie>>,
+    /// The next process to start becomes one.
+    opening_zombie: Option<Op>,
+    /// Who has the lanes, once there was a zombie.
+    owners: Option<Owners>,
     end: Option<End>,
     start_at_ms: i64,
     next_tick_ms: i64,
@@ -129,6 +139,9 @@ impl<'p, 'l> World<'p, 'l> {
             clients: Clients::default(),
             process: None,
             processes: 0,
+            zombie: None,
+            opening_zombie: None,
+            owners: None,
             end: None,
             start_at_ms: 0,
             next_tick_ms: 0,
