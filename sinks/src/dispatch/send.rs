@@ -8,12 +8,12 @@ use hongbao_schemas::journal::CreditStage;
 use crate::downstream::{Reason, Ticket};
 use crate::limits::pool::Want;
 
-use super::{Confirm, Dispatcher};
 use super::breaker::Admission;
 use super::flight::{Flight, Stage};
 use super::held::Wait;
 use super::lane::Lane;
 use super::now::Now;
+use super::{Confirm, Dispatcher};
 
 impl Dispatcher {
     /// Sends what may be sent. Returns how many batches were sent or withdrawn.
@@ -107,7 +107,7 @@ impl Dispatcher {
             return false;
         }
         let rules = self.rules(flight.lane);
-        if is_replaceable && rules.may_outlive_key(waited) {
+        if is_replaceable && rules.may_outlive_key(waited) && !mutant!(M62) {
             return true;
         }
         if !flight.is_held {

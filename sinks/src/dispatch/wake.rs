@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
-use super::{Confirm, Dispatcher};
 use super::breaker::Admission;
 use super::gate::Gate;
 use super::lane::Lane;
 use super::now::Now;
 use super::track::Track;
+use super::{Confirm, Dispatcher};
 
 /// Shortest and longest time that [`super::Step::Idle`] proposes to wait. What has no time of its
 /// own, such as a full log, is looked at again after the longest.

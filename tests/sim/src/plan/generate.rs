@@ -282,12 +282,14 @@ impl Faults<'_> {
         if self.options.log != LogProfile::Broker || !self.options.downstreams.iter().all(is_partner) {
             return;
         }
-        for _ in 0..self.count(6) {
-            let is_short = self.random.chance(400);
+        let count = if self.random.chance(800) { self.random.magnitude(1, 8) } else { 0 };
+        for _ in 0..count {
+            // Awake again while the other one opens, or long after.
+            let is_short = self.random.chance(600);
             let op = Op::Zombie {
                 for_ms: self.random.magnitude(1, if is_short { 300 } else { 20_000 }).cast_signed(),
                 awake_ms: self.random.magnitude(10, 5_000).cast_signed(),
-                down_ms: self.random.magnitude(1, 1_000).cast_signed(),
+                down_ms: self.random.magnitude(1, 300).cast_signed(),
                 calls: self.random.chance(300).then(|| self.random.magnitude(1, 200)),
                 keep_permille: *self.random.pick(&[0, 300, 500, 1_000]),
                 is_empty: self.random.chance(200),

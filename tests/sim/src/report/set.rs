@@ -18,7 +18,7 @@ use crate::world::run;
 pub const STRONG_SEEDS: u64 = 2_000;
 
 /// What a set must have met, or its generator is too weak.
-pub const EXPECTED: [&str; 60] = [
+pub const EXPECTED: [&str; 63] = [
     "award",
     "poison",
     "settings",
@@ -79,6 +79,9 @@ pub const EXPECTED: [&str; 60] = [
     "clock.deceived",
     "log.late",
     "partition.halted",
+    "zombie",
+    "zombie.sent",
+    "zombie.replaced",
 ];
 
 /// Which seeds, and how.

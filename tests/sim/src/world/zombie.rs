@@ -105,7 +105,8 @@ impl World<'_, '_> {
     pub(super) fn pause(&mut self, op: &Op) {
         let Op::Zombie { for_ms, awake_ms, down_ms, calls, keep_permille, is_empty, .. } = op else { return };
         let options = &self.plan.options;
-        let is_ledger = |downstream: &DownstreamOptions| matches!(downstream, DownstreamOptions::Ledger { .. });
+        let is_ledger =
+            |downstream: &DownstreamOptions| matches!(downstream, DownstreamOptions::Ledger { .. });
         let is_possible = options.log == LogProfile::Broker
             && !options.downstreams.iter().any(is_ledger)
             && self.zombie.is_none()
@@ -189,7 +190,10 @@ impl World<'_, '_> {
                 continue;
             }
             worked |= self.within_zombie(|process| match part {
-                0 => process.committers.iter().map(|committer| Committer::run_ready(committer)).sum::<usize>() > 0,
+                0 => {
+                    process.committers.iter().map(|committer| Committer::run_ready(committer)).sum::<usize>()
+                        > 0
+                }
                 1 => matches!(process.dispatcher.step(), Ok(Step::Worked(_))),
                 part if part % 2 == 0 => process.intakes[part / 2 - 1].step(),
                 part => process.views[part / 2 - 1].step(),
@@ -226,7 +230,9 @@ impl World<'_, '_> {
         self.stats.sometimes("zombie.replaced", replaced.count() as u64);
         let Zombie { number, keep_permille, process, .. } = *zombie;
         drop(process);
-        self.note("end", [number, u64::from(keep_permille)], || format!("process {number}, which was paused"));
+        self.note("end", [number, u64::from(keep_permille)], || {
+            format!("process {number}, which was paused")
+        });
         let living = self.process.as_ref().map(|_| self.processes);
         self.estate.end_of_process(keep_permille, living);
         self.follow()?;
@@ -247,7 +253,8 @@ impl World<'_, '_> {
                 let late_ms = sent.at_ms - at_ms;
                 self.stats.sometimes(if zombie.is_some() { "zombie.sent" } else { "replaced.sent" }, 1);
                 if late_ms.cast_unsigned() > options.dispatch.send_within_ms {
-                    let what = format!("process {number} sent {late_ms} ms after another had opened the lane");
+                    let what =
+                        format!("process {number} sent {late_ms} ms after another had opened the lane");
                     return Err(Violation::new("I24", what));
                 }
                 self.oracles.check_sent(sent, false)
