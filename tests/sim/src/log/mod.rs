@@ -171,6 +171,14 @@ impl SimLog {
         lost
     }
 
+    /// Gives up a topic's beginning but for about its last `keep` durable records; where it begins then.
+    pub fn trim_to_last(&self, partition: u16, topic: &str, keep: u64) -> Offset {
+        let partition = Partition(partition);
+        let range = || self.inner.range(partition, topic).unwrap_or_default();
+        let _kept_if_failed = self.inner.trim(partition, &[(topic, range().1.saturating_sub(keep))]);
+        range().0
+    }
+
     /// Sequences of a writer's records in a topic that are there, or on their way and sure to arrive.
     #[must_use]
     pub fn sequences(&self, partition: u16, topic: &str, source: &str) -> BTreeSet<u64> {

@@ -177,6 +177,13 @@ impl<'l> Oracles<'l> {
         Ok(())
     }
 
+    /// Whether the durable journal of a partition has a gap now: groups of an ended process arrived
+    /// without one between them. The next `Opened` makes them void, or what is missing still comes.
+    #[must_use]
+    pub fn has_gap(&self, partition: u16) -> bool {
+        self.journals[usize::from(partition)].waiting_at(u64::MAX).is_some()
+    }
+
     /// Who has opened a lane last, by its random number.
     #[must_use]
     pub fn opener(&self, partition: u16, lane: &str) -> Option<[u8; 16]> {

@@ -30,6 +30,8 @@ pub fn generate(seed: u64) -> Plan {
     faults.ruin();
     faults.random = Random::of(seed, "zombies");
     faults.zombies();
+    faults.random = Random::of(seed, "retention");
+    faults.retention();
     steps.sort_by_key(|step| step.at_ms);
     Plan { options, steps }
 }
@@ -275,6 +277,15 @@ impl Faults<'_> {
         }
     }
 
+    /// As rare as ruin, for the same reason: the reference model cannot fold what is trimmed.
+    fn retention(&mut self) {
+        if self.random.chance(50) {
+            let (partition, is_journal) = (self.partition(), self.random.chance(500));
+            let keep = self.random.magnitude(1, 200) - 1;
+            self.push(Op::Trimmed { partition, is_journal, keep });
+        }
+    }
+
     /// Where several processes can write the log, and what is downstream is not a ledger of their own,
     /// which one process locks.
     fn zombies(&mut self) {
@@ -284,12 +295,12 @@ impl Faults<'_> {
         }
         let count = if self.random.chance(800) { self.random.magnitude(1, 8) } else { 0 };
         for _ in 0..count {
-            // Awake again while the other one opens, or long after.
-            let is_short = self.random.chance(600);
+            // Awake again before the other one has opened, while it opens, or long after.
+            let most_ms = *self.random.pick(&[20, 20, 300, 300, 20_000]);
             let op = Op::Zombie {
-                for_ms: self.random.magnitude(1, if is_short { 300 } else { 20_000 }).cast_signed(),
+                for_ms: self.random.magnitude(1, most_ms).cast_signed(),
                 awake_ms: self.random.magnitude(10, 5_000).cast_signed(),
-                down_ms: self.random.magnitude(1, 300).cast_signed(),
+                down_ms: self.random.magnitude(1, 200).cast_signed(),
                 calls: self.random.chance(300).then(|| self.random.magnitude(1, 200)),
                 keep_permille: *self.random.pick(&[0, 300, 500, 1_000]),
                 is_empty: self.random.chance(200),

@@ -75,6 +75,8 @@ pub enum Op {
     LogDamaged { partition: u16 },
     /// At the next start the log of a partition lacks its last durable groups.
     LogLost { partition: u16, groups: usize },
+    /// Of a partition's awards, or of its journal, only about the last `keep` records are left.
+    Trimmed { partition: u16, is_journal: bool, keep: u64 },
     /// A store has no room.
     StoreFull { store: StoreName, for_ms: i64 },
     /// The next commit of a store fails, and with it the fold.
@@ -188,6 +190,7 @@ impl Op {
             Self::SyncStalls { .. } => "sync_stalls",
             Self::LogDamaged { .. } => "log_damaged",
             Self::LogLost { .. } => "log_lost",
+            Self::Trimmed { .. } => "trimmed",
             Self::StoreFull { .. } => "store_full",
             Self::StoreFails { .. } => "store_fails",
             Self::StoreOld { .. } => "store_old",

@@ -169,6 +169,7 @@ impl World<'_, '_> {
 
     /// Corruption stops the partition and is reported (I26).
     pub(super) fn expect_halts(&self) -> Result<(), Violation> {
+        self.expect_no_halts()?;
         match self.doomed.iter().find(|(partition, doom)| !self.has_halted(**partition, doom)) {
             None => Ok(()),
             Some((partition, doom)) => {
@@ -179,6 +180,20 @@ impl World<'_, '_> {
         }
     }
 
+    /// A fold that has read what was trimmed goes on. Of a trimmed journal the intake may lack its own
+    /// outputs, which it has to compare (rule 6).
+    fn expect_no_halts(&self) -> Result<(), Violation> {
+        for (partition, doom) in &self.doomed {
+            let Doom::Trimmed { is_journal, start, may_halt, .. } = doom else { continue };
+            let name = format!("{}/{partition}", if *is_journal { "views" } else { "intake" });
+            if !may_halt && self.lacked_beginning.contains(&name) {
+                let what = format!("{name} has halted, although it had read what was trimmed below {start}");
+                return Err(Violation::new("I26", what));
+            }
+        }
+        Ok(())
+    }
+
     /// Whether a fold that must notice has halted since, if there is one.
     fn has_halted(&self, partition: u16, doom: &Doom) -> bool {
         let names = names_to_halt(partition, doom);
@@ -187,7 +202,12 @@ impl World<'_, '_> {
 
     /// Holds what is durable against the reference model.
     pub(super) fn audit(&mut self, is_final: bool) -> Result<(), Violation> {
-        let is_lost = |partition: u16| self.is_log_lost(partition);
+        if !is_final {
+            self.follow()?;
+        }
+        // A gap that is there at a crash says nothing of the end.
+        let has_gap = |partition| !is_final && self.oracles.has_gap(partition);
+        let is_lost = |partition: u16| self.is_log_lost(partition) || has_gap(partition);
         let scope = audit::Scope {
             estate: &self.estate,
             options: &self.plan.options,
@@ -220,6 +240,7 @@ fn names_to_halt(partition: u16, doom: &Doom) -> Vec<String> {
         Doom::Log { must_halt: true } => vec![intake, views],
         Doom::Store { is_intake: true, must_halt: true } => vec![intake],
         Doom::Store { is_intake: false, must_halt: true } => vec![views],
-        Doom::Log { .. } | Doom::Store { .. } => Vec::new(),
+        Doom::Trimmed { is_journal, must_halt: true, .. } => vec![if *is_journal { views } else { intake }],
+        Doom::Log { .. } | Doom::Store { .. } | Doom::Trimmed { .. } => Vec::new(),
     }
 }

@@ -69,6 +69,17 @@ pub enum Doom {
         /// The folds must notice.
         must_halt: bool,
     },
+    /// The beginning of its awards or of its journal is gone (rule 8).
+    Trimmed {
+        /// The journal; else the awards.
+        is_journal: bool,
+        /// First offset kept.
+        start: u64,
+        /// The fold of it was behind that, so it may halt.
+        may_halt: bool,
+        /// Its store was behind that at a start, so it must halt.
+        must_halt: bool,
+    },
     /// A fold's store is not what the fold wrote.
     Store {
         /// Of the intake; else of the views.
@@ -116,6 +127,8 @@ pub struct World<'p, 'l> {
     doomed: BTreeMap<u16, Doom>,
     /// Folds seen halted, by name; of a doomed partition, since it is.
     halted_ever: BTreeSet<String>,
+    /// Those that lacked the beginning of a log.
+    lacked_beginning: BTreeSet<String>,
     restarts_without_reason: u32,
     is_healed: bool,
     /// End of each partition's awards when clients were done.
@@ -151,6 +164,7 @@ impl<'p, 'l> World<'p, 'l> {
             losses: Vec::new(),
             doomed: BTreeMap::new(),
             halted_ever: BTreeSet::new(),
+            lacked_beginning: BTreeSet::new(),
             restarts_without_reason: 0,
             is_healed: false,
             delivered: None,

@@ -262,6 +262,10 @@ impl World<'_, '_> {
             }
         }
         self.halted_ever.extend(reasons.iter().map(|(_, name, _)| name.clone()));
+        let lacks = reasons
+            .iter()
+            .filter(|(_, _, reason)| reason.contains("trimmed") || reason.contains("outside of"));
+        self.lacked_beginning.extend(lacks.map(|(_, name, _)| name.clone()));
         reasons
     }
 
@@ -305,6 +309,7 @@ impl World<'_, '_> {
         // What a loss leaves to be noticed depends on the stores that the process finds.
         self.stores_change();
         self.losses_happen();
+        self.look_at_beginnings();
         self.estate.fuse.renew();
         self.estate.fuse.set_process(self.processes);
         self.estate.clock.boot();
