@@ -71,13 +71,6 @@ impl World<'_, '_> {
             Op::SyncStalls { log, partition, for_ms } => {
                 let _none = self.estate.log_at(*log).map(|log| log.stall(*partition, now_ms + for_ms));
             }
-            Op::LogDamaged { partition } => {
-                self.estate.log.damage(*partition);
-                self.forget_halts(*partition);
-                self.doomed.insert(*partition, Doom::Log { must_halt: true });
-            }
-            Op::Trimmed { partition, is_journal, keep } => self.trim(*partition, *is_journal, *keep),
-            Op::LogLost { partition, groups } => self.losses.push((*partition, *groups)),
             Op::StoreFull { store, for_ms } => {
                 let _none = self.store(*store).map(|store| store.fill(now_ms + for_ms));
             }
@@ -86,17 +79,6 @@ impl World<'_, '_> {
             }
             Op::StoreOld { store } => {
                 let _none = self.store(*store).map(|store| store.put_back_at_restart());
-            }
-            Op::StoreForeign { store, of } => self.exchange(*store, *of),
-            Op::StoreDamaged { store } => {
-                // Of a lost log nothing more is learnt.
-                let is_lost = self.is_log_lost(store.partition());
-                if let Some(found) = self.store(*store).filter(|_| !is_lost) {
-                    found.damage();
-                    self.forget_halts(store.partition());
-                    let is_intake = matches!(store, StoreName::Intake(_));
-                    self.doomed.insert(store.partition(), Doom::Store { is_intake, must_halt: true });
-                }
             }
             Op::Requests { downstream, fault, count } => {
                 if let Some(Place::Partner(partner)) = self.estate.places.get(*downstream) {
@@ -108,7 +90,32 @@ impl World<'_, '_> {
                     partner.lock().outage(now_ms + for_ms);
                 }
             }
-            Op::Bytes { .. } => {}
+            _ => self.ruin(op),
+        }
+    }
+
+    /// What no system survives: the partition must halt and say so.
+    fn ruin(&mut self, op: &Op) {
+        match op {
+            Op::LogDamaged { partition } => {
+                self.estate.log.damage(*partition);
+                self.forget_halts(*partition);
+                self.doomed.insert(*partition, Doom::Log { must_halt: true });
+            }
+            Op::LogLost { partition, groups } => self.losses.push((*partition, *groups)),
+            Op::Trimmed { partition, is_journal, keep } => self.trim(*partition, *is_journal, *keep),
+            Op::StoreForeign { store, of } => self.exchange(*store, *of),
+            Op::StoreDamaged { store } => {
+                // Of a lost log nothing more is learnt.
+                let is_lost = self.is_log_lost(store.partition());
+                if let Some(found) = self.store(*store).filter(|_| !is_lost) {
+                    found.damage();
+                    self.forget_halts(store.partition());
+                    let is_intake = matches!(store, StoreName::Intake(_));
+                    self.doomed.insert(store.partition(), Doom::Store { is_intake, must_halt: true });
+                }
+            }
+            _ => {}
         }
     }
 
