@@ -85,9 +85,7 @@ mutants! {
     M58, "requests leave however long ago their intent was read (rule 4, I24)";
     M59, "the winner of an epoch is whoever opened it last (rule 3, I24)";
     M60, "an intent counts before the journal was read up to it (rule 4, I24)";
-    M61, "limits do not begin anew where a lane is taken over (I21)";
-    M62, "a request leaves although who took over may have used up its key (rule 4, I14)";
-    M63, "what was trimmed before it was read is skipped over (rule 8, I26)";
+    M61, "what was trimmed before it was read is skipped over (rule 8, I26)";
 }
 
 static PLANTED: AtomicU8 = AtomicU8::new(0);

@@ -240,7 +240,7 @@ impl Dispatcher {
     /// Where others write too, whoever had the lane before may have sent up to now: the limits are
     /// those of a process that starts now (I21).
     fn begin_limits(&mut self, lane: usize, now: Now) {
-        if self.policy.confirm == Confirm::ByDurability || mutant!(M61) {
+        if self.policy.confirm == Confirm::ByDurability {
             return;
         }
         let Lane { limiter, queries, pool, .. } = &mut self.lanes[lane];

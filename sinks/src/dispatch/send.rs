@@ -107,7 +107,7 @@ impl Dispatcher {
             return false;
         }
         let rules = self.rules(flight.lane);
-        if is_replaceable && rules.may_outlive_key(waited) && !mutant!(M62) {
+        if is_replaceable && rules.may_outlive_key(waited) {
             return true;
         }
         if !flight.is_held {

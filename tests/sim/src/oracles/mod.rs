@@ -167,7 +167,8 @@ impl<'l> Oracles<'l> {
             if order.is_ended() && owns {
                 return breach("I10", "sent after it had ended");
             }
-            if if owns { !order.in_flight } else { order.intents == 0 } {
+            let is_intended = if owns { order.in_flight } else { order.intents > 0 };
+            if !is_intended {
                 return breach("I12", "sent without a durable intent");
             }
             if order.lane_record() != record {
