@@ -1,5 +1,5 @@
-//! Planted bugs, to find out whether the simulator would notice them. They exist only with the
-//! feature `mutants`; without it [`mutant!`](crate::mutant) is the constant `false`.
+//! Planted bugs, to find out whether the simulator and the tests of the segment log would notice
+//! them. They exist only with the feature `mutants`; without it [`mutant!`](crate::mutant) is the constant `false`.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
@@ -80,8 +80,17 @@ mutants! {
     M53, "the ledger commits accounts twice after a restart (I6)";
     M54, "asks are not bounded (I29)";
     M60, "lower lanes take the permits that cash waits for (I20)";
+    M61, "frames of an earlier use of a segment are believed (rule 7)";
+    M62, "a damaged frame is always cut off (rule 7, I26)";
+    M63, "a group is acknowledged before its sync (I25)";
     M64, "fresh orders are taken on however many are unresolved (I29)";
     M55, "the payload of a key differs from attempt to attempt (I13)";
+}
+
+impl Mutant {
+    /// Those of the segment files, which the simulator's log does without: caught by
+    /// `engine/segments/tests/planted.rs`. All others are the simulator's to catch.
+    pub const OF_SEGMENTS: &[Self] = &[Self::M61, Self::M62, Self::M63];
 }
 
 static PLANTED: AtomicU8 = AtomicU8::new(0);
