@@ -94,6 +94,24 @@ fn an_order_that_fails_by_itself_does_not_keep_the_lane_closed() {
 }
 
 #[test]
+fn an_order_that_fails_by_itself_does_not_keep_the_other_lanes_of_its_downstream_closed() {
+    let mut world = World::new(&["cash", "coupon"], 1);
+    world.spec.policy.breaker.open_max = Duration::from_secs(2);
+    world.orders("cash", 0, 1);
+    let (bank, script) = Scripted::new(&world, Capabilities { key_life: KeyLife::Forever, ..NO_QUERY });
+    script.lock().by = Some(Box::new(|sent| {
+        let outcome = if sent.lane == "cash" { unknown() } else { Outcome::Credited };
+        (Outcomes::All(outcome), None)
+    }));
+    let mut dispatcher = world.open(bank);
+    world.run(&mut dispatcher, 30_000);
+    assert_eq!(dispatcher.status().lanes()[1].state, LaneState::Out, "the probes are all of one order");
+    world.orders("coupon", 0, 20);
+    world.run(&mut dispatcher, 10_000);
+    assert_eq!(world.view.ends("coupon").into_iter().collect::<Vec<_>>(), [("credited", 20)]);
+}
+
+#[test]
 fn a_pause_is_kept_and_an_absurd_one_is_cut() {
     for (asked_s, kept_s) in [(3, 3), (1_000_000, 20)] {
         let mut world = World::new(&["cash"], 1);
