@@ -161,7 +161,11 @@ impl World<'_, '_> {
                 let run = |process: &mut Process| {
                     process.committers.iter().map(|committer| Committer::run_ready(committer)).sum::<usize>()
                 };
-                Ok(self.within(run)?.is_some_and(|count| count > 0))
+                let worked = self.within(run)?.is_some_and(|count| count > 0);
+                if worked {
+                    self.look_at_stores()?;
+                }
+                Ok(worked)
             }
             Part::Deliver => {
                 if self.process.is_none() {
@@ -239,7 +243,7 @@ impl World<'_, '_> {
         Ok(())
     }
 
-    /// Shows the oracles where the next process will go on.
+    /// Shows the oracles where a next process would go on.
     fn look_at_stores(&mut self) -> Result<(), Violation> {
         let now_ms = self.now_ms();
         for (partition, store) in (0_u16..).zip(&self.estate.views) {
@@ -400,7 +404,6 @@ impl World<'_, '_> {
         let observed = self.observe();
         self.note_halts();
         self.process = None;
-        self.oracles.end_of_process();
         observed?;
         self.note("end", [self.processes, u64::from(end.keep_permille)], || {
             format!("process {}", self.processes)
