@@ -17,6 +17,15 @@ pub trait JournalView: Send + Sync {
     /// # Errors
     /// [`ViewError`].
     fn lane(&self, partition: Partition, lane: &str) -> Result<LaneResume, ViewError>;
+
+    /// Who has opened a lane at the folded offset, or later. Asked again and again where several
+    /// processes write (rule 4); a view that can say it without the rest of [`Self::lane`] should.
+    ///
+    /// # Errors
+    /// [`ViewError`].
+    fn opened(&self, partition: Partition, lane: &str) -> Result<Option<Winner>, ViewError> {
+        Ok(self.lane(partition, lane)?.opened)
+    }
 }
 
 /// Where a lane of one partition stands.

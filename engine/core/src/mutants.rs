@@ -1,5 +1,5 @@
-//! Planted bugs, to find out whether the simulator would notice them. They exist only with the
-//! feature `mutants`; without it [`mutant!`](crate::mutant) is the constant `false`.
+//! Planted bugs, to find out whether the simulator and the tests of the segment log would notice
+//! them. They exist only with the feature `mutants`; without it [`mutant!`](crate::mutant) is the constant `false`.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
@@ -79,9 +79,24 @@ mutants! {
     M52, "the ledger forgets what it has credited (I10)";
     M53, "the ledger commits accounts twice after a restart (I6)";
     M54, "asks are not bounded (I29)";
-    M60, "lower lanes take the permits that cash waits for (I20)";
-    M64, "fresh orders are taken on however many are unresolved (I29)";
     M55, "the payload of a key differs from attempt to attempt (I13)";
+    M56, "an intent counts when it is durable, although others write (rule 4, I24)";
+    M57, "whether another process has opened the lane is not looked at (rule 4, I24)";
+    M58, "requests leave however long ago their intent was read (rule 4, I24)";
+    M59, "the winner of an epoch is whoever opened it last (rule 3, I24)";
+    M60, "an intent counts before the journal was read up to it (rule 4, I24)";
+    M61, "what was trimmed before it was read is skipped over (rule 8, I26)";
+    M64, "fresh orders are taken on however many are unresolved (I29)";
+    M65, "lower lanes take the permits that cash waits for (I20)";
+    M66, "frames of an earlier use of a segment are believed (rule 7)";
+    M67, "a damaged frame is always cut off (rule 7, I26)";
+    M68, "a group is acknowledged before its sync (I25)";
+}
+
+impl Mutant {
+    /// Those of the segment files, which the simulator's log does without: caught by
+    /// `engine/segments/tests/planted.rs`. All others are the simulator's to catch.
+    pub const OF_SEGMENTS: &[Self] = &[Self::M66, Self::M67, Self::M68];
 }
 
 static PLANTED: AtomicU8 = AtomicU8::new(0);

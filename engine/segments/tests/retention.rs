@@ -5,40 +5,18 @@
 mod support;
 
 use std::fs;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use hongbao_engine::log::{Log, LogError};
 use hongbao_engine::records::ReadBatch;
-use hongbao_segments::{SPARES_MAX, SegmentLog};
+use hongbao_segments::SPARES_MAX;
+use support::scenarios::{self, from_starts, log_of, trim};
 use support::{
-    Contents, ZERO, append_groups, contents, copied, expected, files, group, open, segments, small,
-    try_contents, wait_sealed,
+    ZERO, append_groups, contents, copied, expected, files, group, open, segments, small, try_contents,
+    wait_sealed,
 };
-
-fn log_of(dir: &Path, groups: u64) -> SegmentLog {
-    let log = open(dir, small());
-    append_groups(&log, 0..groups);
-    wait_sealed(dir, small().segment_bytes);
-    log
-}
-
-/// `contents` without what lies before its starts, which are taken from `found`.
-fn from_starts(mut contents: Contents, found: &Contents) -> Contents {
-    for (topic, (start, texts)) in &mut contents {
-        *start = found[topic].0;
-        texts.drain(..*start as usize);
-    }
-    contents
-}
-
-fn trim(log: &SegmentLog, orders: u64) {
-    // Each group has one order; a fact's number follows from it.
-    let facts: u64 = (0..orders).map(|number| number % 3 + 1).sum();
-    log.trim(ZERO, &[("orders.cash", orders), ("journal", facts)]).unwrap();
-}
 
 #[test]
 fn drops_only_segments_that_every_topic_gives_up() {
@@ -109,33 +87,7 @@ fn files_are_written_again_without_their_past() {
 
 #[test]
 fn a_torn_group_over_an_old_one_is_cut_off() {
-    let dir = support::directory();
-    let log = log_of(dir.path(), 100);
-    trim(&log, 90);
-    assert_eq!(files(dir.path(), "spare").len(), SPARES_MAX);
-    let sealed = segments(dir.path()).len();
-    let mut next = 100;
-    while segments(dir.path()).len() == sealed {
-        append_groups(&log, next..next + 1);
-        next += 1;
-    }
-    append_groups(&log, next..next + 2);
-    next += 2;
-    let killed = copied(dir.path());
-    let file = segments(killed.path()).pop().unwrap();
-    let old = fs::read(&file).unwrap();
-    append_groups(&log, next..next + 1);
-    let new = fs::read(segments(dir.path()).last().unwrap()).unwrap();
-    let start = (0..old.len()).find(|at| old[*at] != new[*at]).unwrap();
-    let end = (0..old.len()).rfind(|at| old[*at] != new[*at]).unwrap() + 1;
-    for at in start..=end {
-        fs::write(&file, [&new[..at], &old[at..]].concat()).unwrap();
-        let log = open(killed.path(), small());
-        let found = contents(&log);
-        let whole = at == end;
-        let all = expected((0..next + u64::from(whole)).map(group));
-        assert_eq!(found, from_starts(all, &found), "torn at {at} of {start}..{end}");
-    }
+    scenarios::torn_over_an_old_group();
 }
 
 #[test]

@@ -12,8 +12,8 @@ use hongbao_engine::log::LogError;
 use hongbao_segments::SegmentLog;
 use proptest::prelude::*;
 use support::{
-    Contents, ZERO, append_groups, contents, copied, expected, group, open, segments, small, try_contents,
-    try_open, wait_sealed,
+    Contents, ZERO, append_groups, contents, copied, expected, group, open, scenarios, segments, small,
+    try_contents, try_open, wait_sealed,
 };
 
 /// Where the last group of a one-segment log lies, with the last byte that matters.
@@ -184,34 +184,7 @@ fn a_changed_log_is_equal_or_cut_or_says_that_it_is_damaged() {
 
 #[test]
 fn damage_in_one_partition_leaves_the_others_alone() {
-    let dir = support::directory();
-    let options = hongbao_segments::SegmentOptions { partitions: 3, ..small() };
-    let log = open(dir.path(), options.clone());
-    for partition in 0..3 {
-        for number in 0..10 {
-            let partition = hongbao_engine::partition::Partition(partition);
-            let position = support::try_append(&log, partition, &group(number)).unwrap();
-            support::wait_durable(&log, partition, position).unwrap();
-        }
-    }
-    let dir = copied(dir.path());
-    let file = dir.path().join("p-0001/0000000001.seg");
-    let mut bytes = fs::read(&file).unwrap();
-    bytes[64 + 256 + 3] ^= 1;
-    fs::write(&file, bytes).unwrap();
-    let (log, recovery) = try_open(dir.path(), options).unwrap();
-    let damaged: Vec<bool> = recovery.partitions.iter().map(|found| found.damage.is_some()).collect();
-    assert_eq!(damaged, [false, true, false]);
-    let what = recovery.partitions[1].damage.as_ref().unwrap();
-    assert!(what.contains("0000000001.seg at 64: found a damaged payload"), "{what}");
-    for partition in [0, 2] {
-        let partition = hongbao_engine::partition::Partition(partition);
-        assert_eq!(try_contents(&log, partition), Ok(expected((0..10).map(group))));
-        let position = support::try_append(&log, partition, &group(10)).unwrap();
-        support::wait_durable(&log, partition, position).unwrap();
-    }
-    let one = hongbao_engine::partition::Partition(1);
-    assert!(matches!(try_contents(&log, one), Err(LogError::Corrupt { partition: 1, .. })));
+    scenarios::damage_in_one_partition();
 }
 
 #[test]

@@ -1,6 +1,9 @@
-//! Facts and intents go to the journal; intents become sendable when they are durable (rule 4).
+//! Facts and intents go to the journal; intents become sendable when they are durable (rule 4). Where
+//! others write too, see [`read_back`](super::read_back).
 //!
 //! An error of the log stops the partition that it is about, and no other (I26).
+
+use std::time::Duration;
 
 use hongbao_engine::log::{LogError, Position};
 use hongbao_engine::mutant;
@@ -127,17 +130,22 @@ impl Dispatcher {
             }
         };
         let since = self.clock.monotonic();
-        let lane = &mut self.lanes[lane];
-        let intended = &mut lane.tracks[track].intended;
+        let intended = &self.lanes[lane].tracks[track].intended;
         let count = intended.iter().take_while(|(position, _)| *position <= durable || mutant!(M31)).count();
-        for (_, ticket) in intended.drain(..count) {
+        self.make_sendable(lane, track, count, since);
+        count
+    }
+
+    /// The first batches intended count since then.
+    pub(super) fn make_sendable(&mut self, lane: usize, track: usize, count: usize, since: Duration) {
+        let lane = &mut self.lanes[lane];
+        for (_, ticket) in lane.tracks[track].intended.drain(..count) {
             if let Some(flight) = self.flights.get_mut(&ticket) {
                 hongbao_engine::kill_point!("sink.intent.durable");
                 flight.stage = Stage::Durable { since };
                 lane.sendable.push_back(ticket);
             }
         }
-        count
     }
 
     /// Whether nothing is under way and every outcome is durable, in all partitions that have not

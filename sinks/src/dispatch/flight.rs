@@ -32,7 +32,7 @@ pub enum Stage {
     Planned,
     /// The intent is appended, durable when the log has reached this.
     Intended(Position),
-    /// The intent is durable and was seen to be at this monotonic time.
+    /// The intent counts (rule 4), and was seen to at this monotonic time.
     Durable {
         /// Monotonic.
         since: Duration,

@@ -9,7 +9,7 @@
 //! read      fresh orders, ahead of need
 //! plan      batches by lane in rank order; an intent each
 //! flush     facts and intents: one group per partition
-//! confirm   intents that became durable
+//! confirm   intents that became durable or, where others write too, were read back (rule 4)
 //! send      permits by rank, then submit
 //! ask       what became of unresolved orders
 //! ```
@@ -29,6 +29,7 @@ mod line;
 mod now;
 mod open;
 mod plan;
+mod read_back;
 mod reader;
 mod ready;
 mod send;
@@ -45,6 +46,7 @@ use std::time::Duration;
 
 use hongbao_engine::clock::Clock;
 use hongbao_engine::log::{Log, LogError};
+use hongbao_engine::mutant;
 use hongbao_engine::partition::Partition;
 use hongbao_engine::records::ReadBatch;
 use rand::{Rng, SeedableRng};
@@ -63,7 +65,7 @@ use track::Track;
 use verdict::Rules;
 
 pub use lane::LaneCounts;
-pub use spec::{BreakerPolicy, DispatcherSpec, LaneSpec, Policy, PoolSpec, SpecError};
+pub use spec::{BreakerPolicy, Confirm, DispatcherSpec, LaneSpec, Policy, PoolSpec, SpecError};
 pub use status::{LaneState, LaneStatus, StatusBoard};
 
 /// What a dispatcher works with.
@@ -155,7 +157,10 @@ impl Dispatcher {
         }
         worked += self.flush(now);
         self.halt_stopped();
-        worked += self.confirm();
+        worked += match self.policy.confirm {
+            Confirm::ByReading if !mutant!(M56) => self.read_back(),
+            _ => self.confirm(),
+        };
         worked += self.send(now);
         if !self.is_draining {
             worked += self.ask(now);

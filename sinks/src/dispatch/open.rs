@@ -20,7 +20,7 @@ use super::now::{FirstIntent, Now};
 use super::reader::{FoundOpen, ReadError, Reader, Source};
 use super::settle::Place;
 use super::track::{Phase, Track};
-use super::{Dispatcher, DispatcherSpec, LaneSpec, Ports, SpecError, StatusBoard, seeded};
+use super::{Confirm, Dispatcher, DispatcherSpec, LaneSpec, Ports, SpecError, StatusBoard, seeded};
 
 /// The topic of facts.
 pub const JOURNAL: &str = "journal";
@@ -198,8 +198,7 @@ impl Dispatcher {
         // Read after the view, which others fold meanwhile: what it has seen is not from later.
         let now = self.now();
         let epoch = self.lanes[lane].tracks[track].facts.epoch();
-        let mine = Winner { writer: self.writer, epoch };
-        if epoch > 0 && resume.opened == Some(mine) {
+        if epoch > 0 && self.has_won(resume.opened, epoch) {
             self.start_track(lane, track, &resume, now);
         } else {
             // Not opened yet, or somebody else was first in this epoch: go above.
@@ -208,6 +207,11 @@ impl Dispatcher {
             self.announce(lane, track, next, now);
         }
         Ok(true)
+    }
+
+    /// Whether this process is the one who opened an epoch, which is the highest (rule 3).
+    pub(super) fn has_won(&self, opened: Option<Winner>, epoch: u32) -> bool {
+        opened.is_some_and(|won| won.epoch == epoch && (won.writer == self.writer || mutant!(M59)))
     }
 
     fn announce(&mut self, lane: usize, track: usize, epoch: u32, now: Now) {
@@ -225,11 +229,27 @@ impl Dispatcher {
         let (partition, epoch) = (track.partition.0, track.facts.epoch());
         tracing::debug!(lane = &**name, partition, epoch, low_water = resume.low_water, "lane opened");
         track.opened_at = now;
+        self.begin_limits(lane, now);
         if now.wall_ms < resume.last_at_ms && !self.has_gone_back {
             tracing::warn!(partition, last_at_ms = resume.last_at_ms, "the wall clock went back");
             self.has_gone_back = true;
         }
         hongbao_engine::kill_point!("sink.lane.started");
+    }
+
+    /// Where others write too, whoever had the lane before may have sent up to now: the limits are
+    /// those of a process that starts now (I21).
+    fn begin_limits(&mut self, lane: usize, now: Now) {
+        if self.policy.confirm == Confirm::ByDurability {
+            return;
+        }
+        let Lane { limiter, queries, pool, .. } = &mut self.lanes[lane];
+        for limiter in [limiter, queries].into_iter().flatten() {
+            *limiter = Limiter::new(limiter.rate(), now.mono);
+        }
+        if let Some(place) = pool {
+            self.pools[place.pool].0.begin(now.mono);
+        }
     }
 
     /// Reads ahead where orders run short.

@@ -97,7 +97,21 @@ impl Dispatcher {
         taken.fold(0, u64::saturating_add) >= pool.refill_milli()
     }
 
+    /// A probe that should be an order not tried before looks for one in all partitions, before it
+    /// takes one that was: that one may fail by itself, and the lane would stay closed (I27).
     fn plan_lane(&mut self, index: usize, mut budget: Budget, now: Now) -> usize {
+        let breaker = &self.lines[self.lanes[index].line].sends.breaker;
+        if budget.is_probe && breaker.probes_fresh() {
+            let planned = self.plan_round(index, &mut budget, true, now);
+            if planned > 0 {
+                return planned;
+            }
+        }
+        self.plan_round(index, &mut budget, false, now)
+    }
+
+    /// Plans batches of all partitions in turn; of fresh orders alone if `only_fresh`.
+    fn plan_round(&mut self, index: usize, budget: &mut Budget, only_fresh: bool, now: Now) -> usize {
         let tracks = self.lanes[index].tracks.len();
         let (mut planned, mut idle) = (0, 0);
         while idle < tracks && budget.batches > 0 && budget.orders > 0 {
@@ -107,7 +121,10 @@ impl Dispatcher {
             if !self.lanes[index].tracks[track].is_running() {
                 continue;
             }
-            let (parts, is_held) = self.gather(index, track, &budget, now);
+            let (parts, is_held) = match only_fresh {
+                true => (self.gather_fresh(index, track, budget, now), false),
+                false => self.gather(index, track, budget, now),
+            };
             if parts.is_empty() {
                 continue;
             }
@@ -123,13 +140,6 @@ impl Dispatcher {
 
     /// The orders of the next batch, and whether they are held ones, which go first.
     fn gather(&mut self, lane: usize, track: usize, budget: &Budget, now: Now) -> (Vec<Part>, bool) {
-        let line = &self.lines[self.lanes[lane].line];
-        if budget.is_probe && line.sends.breaker.probes_fresh() {
-            let fresh = self.gather_fresh(lane, track, budget, now);
-            if !fresh.is_empty() {
-                return (fresh, false);
-            }
-        }
         let most = budget.batch_max.min(usize::try_from(budget.orders).unwrap_or(usize::MAX));
         let held = self.gather_held(lane, track, most, now);
         if held.is_empty() { (self.gather_fresh(lane, track, budget, now), false) } else { (held, true) }

@@ -8,12 +8,12 @@ use hongbao_schemas::journal::CreditStage;
 use crate::downstream::{Reason, Ticket};
 use crate::limits::pool::Want;
 
-use super::Dispatcher;
 use super::breaker::Admission;
 use super::flight::{Flight, Stage};
 use super::held::Wait;
 use super::lane::Lane;
 use super::now::Now;
+use super::{Confirm, Dispatcher};
 
 impl Dispatcher {
     /// Sends what may be sent. Returns how many batches were sent or withdrawn.
@@ -98,13 +98,21 @@ impl Dispatcher {
     fn is_stale(&self, ticket: Ticket, now: Now) -> bool {
         let Some(flight) = self.flights.get(&ticket) else { return true };
         let Stage::Durable { since } = flight.stage else { return true };
-        if now.mono.saturating_sub(since) > self.policy.send_within {
+        let waited = now.mono.saturating_sub(since);
+        if waited > self.policy.send_within && !mutant!(M58) {
+            return true;
+        }
+        let is_replaceable = self.policy.confirm == Confirm::ByReading;
+        if !flight.is_held && !is_replaceable {
+            return false;
+        }
+        let rules = self.rules(flight.lane);
+        if is_replaceable && rules.may_outlive_key(waited) {
             return true;
         }
         if !flight.is_held {
             return false;
         }
-        let rules = self.rules(flight.lane);
         let held = &self.lanes[flight.lane].tracks[flight.track].held;
         flight.batch.orders().any(|(seq, _)| {
             let unresolved = held.get(seq).and_then(|order| order.unresolved);

@@ -50,6 +50,20 @@ pub struct PoolSpec {
     pub floor_permille: u32,
 }
 
+/// How a sink knows that an intent of its own counts, before it sends (rule 4).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Confirm {
+    /// It is durable. Enough where one process locks the log: nobody else can have opened the lane.
+    #[default]
+    ByDurability,
+    /// It is durable, and the journal was read up to where it ended after that, with no `Opened` that
+    /// replaces this process. For logs that several processes can write, such as a broker's: there a
+    /// process that was paused does not know that another has taken over. It sends nothing later than
+    /// [`Policy::send_within`] after the replacing `Opened` could be read, and then halts. The log must
+    /// ask its servers for a topic's end, not remember it.
+    ByReading,
+}
+
 /// Times and bounds of a dispatcher. Every queue has its bound here (I29).
 #[derive(Clone, Debug)]
 pub struct Policy {
@@ -62,7 +76,10 @@ pub struct Policy {
     pub read_ahead_orders_min: usize,
     /// How much of a lane's rate may wait with an intent but without a permit.
     pub intent_ahead: Duration,
-    /// An intent that was not sent this long after it became durable is withdrawn (rule 4).
+    /// How it is known that an intent counts (rule 4).
+    pub confirm: Confirm,
+    /// An intent that was not sent this long after it was seen to count is withdrawn (rule 4): after
+    /// it was durable or, by reading, after the end to read to was asked for.
     pub send_within: Duration,
     /// Counted attempts of one order after which it is reported.
     pub attempts_max: u32,
@@ -105,6 +122,7 @@ impl Default for Policy {
             read_ahead_bytes_max: 512 << 10,
             read_ahead_orders_min: 4_096,
             intent_ahead: Duration::from_millis(100),
+            confirm: Confirm::ByDurability,
             send_within: Duration::from_secs(1),
             attempts_max: 16,
             unresolved_max: Duration::from_secs(24 * 3600),

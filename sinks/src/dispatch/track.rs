@@ -39,8 +39,23 @@ pub struct Track {
     pub held: HeldOrders,
     /// Batches whose intents are not in the log yet.
     pub unflushed: Vec<Ticket>,
-    /// Batches whose intents are in the log and not known durable, in order.
+    /// Batches whose intents are in the log and not known to count, in order.
     pub intended: VecDeque<(Position, Ticket)>,
+    /// How far the journal is to be read before the first of them count. Only by reading.
+    pub look: Option<Look>,
+    /// Up to where the journal is known to hold nobody who replaces this track. Only by reading.
+    pub unreplaced: Offset,
+}
+
+/// An end of the journal to which it must be read before intents in front of it count (rule 4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// That end.
+    pub end: Offset,
+    /// Monotonic time before it was asked for.
+    pub since: Duration,
+    /// How many of the batches intended were durable then.
+    pub batches: usize,
 }
 
 /// How far a track is with opening.
@@ -78,6 +93,8 @@ impl Track {
             held: HeldOrders::default(),
             unflushed: Vec::new(),
             intended: VecDeque::new(),
+            look: None,
+            unreplaced: 0,
         }
     }
 

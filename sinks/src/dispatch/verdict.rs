@@ -80,6 +80,14 @@ impl Rules {
         }
     }
 
+    /// Whether somebody who took over this long ago may have sent with a key that could be forgotten
+    /// before a request that leaves now arrives (I14). Where keys are too short to send again at all,
+    /// nobody has.
+    #[must_use]
+    pub fn may_outlive_key(&self, since: Duration) -> bool {
+        !self.may_resend(Some(since)) && self.may_resend(Some(Duration::ZERO))
+    }
+
     /// What the answer to a send leads to.
     #[must_use]
     pub fn after_send(&self, outcome: &Outcome, standing: &Standing) -> Verdict {

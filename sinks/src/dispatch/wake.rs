@@ -3,17 +3,19 @@
 
 use std::time::Duration;
 
-use super::Dispatcher;
 use super::breaker::Admission;
 use super::gate::Gate;
 use super::lane::Lane;
 use super::now::Now;
 use super::track::Track;
+use super::{Confirm, Dispatcher};
 
 /// Shortest and longest time that [`super::Step::Idle`] proposes to wait. What has no time of its
 /// own, such as a full log, is looked at again after the longest.
 const IDLE_MIN: Duration = Duration::from_millis(1);
 const IDLE_MAX: Duration = Duration::from_millis(50);
+/// How often it is looked whether the journal was read back far enough: no view wakes anybody.
+const READ_BACK_EVERY: Duration = Duration::from_millis(2);
 
 impl Dispatcher {
     /// How long until something is due by time alone.
@@ -21,7 +23,9 @@ impl Dispatcher {
         if self.is_draining {
             return IDLE_MAX;
         }
-        let mut first = IDLE_MAX;
+        let is_reading_back = self.policy.confirm == Confirm::ByReading
+            && self.lanes.iter().flat_map(|lane| &lane.tracks).any(|track| track.look.is_some());
+        let mut first = if is_reading_back { READ_BACK_EVERY } else { IDLE_MAX };
         for lane in 0..self.lanes.len() {
             let waits = [self.send_wait(lane, now), self.ask_wait(lane, now)];
             first = waits.into_iter().flatten().fold(first, Duration::min);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use hongbao_engine::commit::Committer;
 use hongbao_engine::log::{LogError, Position};
+use hongbao_engine::store::StoreError;
 
 use crate::downstream::{Completed, Completion};
 use crate::ledger::port::{Job, Teller};
@@ -22,7 +23,8 @@ const FULL_PAUSE: Duration = Duration::from_millis(100);
 pub struct Round {
     /// Time on a clock that never goes back; without it a full book is tried again in every round.
     pub now: Option<Duration>,
-    /// Whether to end once nothing is left to do. Then a full book is a failure.
+    /// Whether to end once nothing is left to do. Then a full book is a failure, and so is a full
+    /// store that keeps jobs from being decided.
     pub is_stopping: bool,
 }
 
@@ -87,6 +89,10 @@ impl Desk {
             self.decide(job)?;
             count += usize::from(self.append(round, status)?);
         }
+        let is_stuck = self.shard.is_full() && self.shard.waits_for_space() && self.waiting.is_empty();
+        if round.is_stopping && is_stuck && !self.jobs.is_empty() {
+            return Err(StoreError::Full("orders were left undecided at the stop".to_owned()).into());
+        }
         Ok(count)
     }
 
@@ -150,6 +156,16 @@ impl Desk {
     /// be committed. After an error the partition must be closed.
     pub fn commit(&mut self, committer: &Committer, now: bool) -> Result<bool, LedgerError> {
         Ok(self.shard.commit(committer, now)? || self.shard.uncommitted() > 0)
+    }
+
+    /// Postings that are not committed.
+    pub fn uncommitted(&self) -> u64 {
+        self.shard.uncommitted()
+    }
+
+    /// Whether a commit found no room in the store, and none may begin before it is over.
+    pub fn waits_for_space(&self) -> bool {
+        self.shard.waits_for_space()
     }
 
     /// Answers everything, since the partition stops: what is durable as it was decided; what was

@@ -111,7 +111,8 @@ impl LedgerStatus {
     }
 }
 
-/// The embedded ledger as a downstream. Dropping it finishes what was submitted, commits and ends.
+/// The embedded ledger as a downstream. Dropping it finishes what was submitted, commits
+/// and ends; what a full store or half a minute does not let it commit is left to the next start.
 pub struct LedgerDownstream {
     port: Port,
     log: Arc<dyn Log>,

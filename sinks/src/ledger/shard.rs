@@ -300,6 +300,11 @@ impl Shard {
         Ok(self.commit.is_some())
     }
 
+    /// Whether the commit under way found no room when it was tried last.
+    pub fn waits_for_space(&self) -> bool {
+        self.commit.as_ref().is_some_and(CommitHandle::waits_for_space)
+    }
+
     /// Whether so much waits for a commit that new batches should wait too (I29).
     pub fn is_full(&self) -> bool {
         self.uncommitted() >= self.limits.commit_postings.max(1).saturating_mul(4)

@@ -6,6 +6,7 @@ mod driving;
 mod faults;
 mod shards;
 mod stepping;
+mod stopping;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;

@@ -20,6 +20,8 @@ use crate::ledger::shard::Shard;
 use crate::ledger::{LedgerError, LedgerSpec, LedgerStatus};
 
 const WAIT_MAX: Duration = Duration::from_millis(20);
+/// How long a stop waits for the last commits; as long as that of a fold.
+const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The desks and what goes on with them.
 pub struct Worker {
@@ -54,19 +56,19 @@ impl Worker {
         Ok((Self { desks, committer, log, jobs, teller, status }, port))
     }
 
-    /// Works until it is told to stop, then commits everything.
+    /// Works until it is told to stop, then commits everything that can be committed.
     pub fn run(mut self, stopping: &AtomicBool) {
+        let clock = SystemClock::new();
         let worked = panics::catch(|| {
-            self.work(stopping);
-            self.finish();
+            self.work(&clock, stopping);
+            self.finish(&clock, STOP_TIMEOUT);
         });
         if let Err(text) = worked {
             self.fail(&LedgerError::Panicked(text));
         }
     }
 
-    fn work(&mut self, stopping: &AtomicBool) {
-        let clock = SystemClock::new();
+    fn work(&mut self, clock: &dyn Clock, stopping: &AtomicBool) {
         loop {
             let seen = self.log.progress().version();
             // Looked at first: what was submitted before a stop is then seen by the step.
@@ -127,14 +129,35 @@ impl Worker {
         self.each(|desk, _| desk.commit(&committer, now).map(usize::from)) > 0
     }
 
-    /// Commits everything, so that a restart has nothing to read again.
-    fn finish(&mut self) {
+    /// Commits everything, so that a restart has nothing to read again. Gives up what finds no room in
+    /// its store, and after `timeout` the rest: the next start folds it from the book again.
+    pub fn finish(&mut self, clock: &dyn Clock, timeout: Duration) {
+        let start = clock.monotonic();
         loop {
             let seen = self.log.progress().version();
             if !self.commit(true) {
                 return;
             }
+            // Nobody knows when there will be room, and others wait for the end.
+            let mut left = self.desks.iter().flatten().filter(|desk| desk.uncommitted() > 0);
+            let waited = clock.monotonic().saturating_sub(start);
+            if waited >= timeout || left.all(Desk::waits_for_space) {
+                return self.warn_uncommitted();
+            }
             self.log.progress().wait(seen, WAIT_MAX);
+        }
+    }
+
+    fn warn_uncommitted(&self) {
+        for (partition, desk) in self.desks.iter().enumerate() {
+            let Some(desk) = desk.as_ref().filter(|desk| desk.uncommitted() > 0) else { continue };
+            let (postings, is_full) = (desk.uncommitted(), desk.waits_for_space());
+            tracing::warn!(
+                partition,
+                postings,
+                is_full,
+                "the ledger ends without a commit; the next start folds these postings from the book again"
+            );
         }
     }
 

@@ -61,6 +61,11 @@ impl Pool {
         Self { permits, floor, lanes, turn: 0 }
     }
 
+    /// Begins anew, empty: somebody else may have sent up to now (I21).
+    pub fn begin(&mut self, now: Duration) {
+        self.permits = Limiter::new(self.permits.rate(), now);
+    }
+
     /// Largest batch that a lane of this rank can ever get permits for.
     #[must_use]
     pub fn batch_max(&self, rank: usize) -> u64 {
@@ -116,7 +121,7 @@ impl Pool {
                 self.permits.take_all(count, now);
                 return Some(lane);
             }
-            if !mutant!(M60) {
+            if !mutant!(M65) {
                 reserved = reserved.saturating_add(want.claim());
             }
         }

@@ -60,6 +60,11 @@ impl SimClock {
         self.frozen_at_ms.store(NOT_FROZEN, Ordering::Relaxed);
     }
 
+    /// From now on a process runs that began then; when the one began that ran until now.
+    pub fn exchange(&self, booted_ms: &mut i64) {
+        *booted_ms = self.booted_ms.swap(*booted_ms, Ordering::Relaxed);
+    }
+
     /// A process begins.
     pub fn boot(&self) {
         self.booted_ms.store(self.now_ms(), Ordering::Relaxed);

@@ -1,5 +1,6 @@
 //! The end of a process at any call of a port. Every call that changes something passes two
-//! points, before and after its effect; the fuse counts them down and ends the process at one.
+//! points, before and after its effect; the fuse counts them down and ends the process at one. All
+//! ports of a world share one fuse, of the process that runs: see [`Fuse::exchange`].
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,6 +14,18 @@ pub struct Fuse {
     /// Points left; 0 when no end is planned.
     left: AtomicU64,
     burnt: AtomicBool,
+    process: AtomicU64,
+}
+
+/// The fuse of a process that does not run at the moment.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wick {
+    /// Points left; 0 when no end is planned.
+    pub left: u64,
+    /// Whether it has ended.
+    pub burnt: bool,
+    /// Its number.
+    pub process: u64,
 }
 
 /// How a piece of work in a process ended.
@@ -36,6 +49,27 @@ impl Fuse {
     pub fn renew(&self) {
         self.left.store(0, Ordering::Relaxed);
         self.burnt.store(false, Ordering::Relaxed);
+    }
+
+    /// From now on this process runs; the one that ran until now is put aside.
+    pub fn exchange(&self, wick: &mut Wick) {
+        let ran = Wick {
+            left: self.left.swap(wick.left, Ordering::Relaxed),
+            burnt: self.burnt.swap(wick.burnt, Ordering::Relaxed),
+            process: self.process.swap(wick.process, Ordering::Relaxed),
+        };
+        *wick = ran;
+    }
+
+    /// The number of the process that runs.
+    #[must_use]
+    pub fn process(&self) -> u64 {
+        self.process.load(Ordering::Relaxed)
+    }
+
+    /// The process that runs has this number.
+    pub fn set_process(&self, process: u64) {
+        self.process.store(process, Ordering::Relaxed);
     }
 
     /// Whether the process has ended.

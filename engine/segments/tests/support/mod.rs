@@ -4,6 +4,7 @@
 
 pub mod faulty;
 pub mod lossy;
+pub mod scenarios;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};

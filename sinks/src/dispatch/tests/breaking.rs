@@ -94,6 +94,47 @@ fn an_order_that_fails_by_itself_does_not_keep_the_lane_closed() {
 }
 
 #[test]
+fn an_order_that_fails_by_itself_does_not_keep_the_other_lanes_of_its_downstream_closed() {
+    let mut world = World::new(&["cash", "coupon"], 1);
+    world.spec.policy.breaker.open_max = Duration::from_secs(2);
+    world.orders("cash", 0, 1);
+    let (bank, script) = Scripted::new(&world, Capabilities { key_life: KeyLife::Forever, ..NO_QUERY });
+    script.lock().by = Some(Box::new(|sent| {
+        let outcome = if sent.lane == "cash" { unknown() } else { Outcome::Credited };
+        (Outcomes::All(outcome), None)
+    }));
+    let mut dispatcher = world.open(bank);
+    world.run(&mut dispatcher, 30_000);
+    assert_eq!(dispatcher.status().lanes()[1].state, LaneState::Out, "the probes are all of one order");
+    world.orders("coupon", 0, 20);
+    world.run(&mut dispatcher, 10_000);
+    assert_eq!(world.view.ends("coupon").into_iter().collect::<Vec<_>>(), [("credited", 20)]);
+}
+
+#[test]
+fn orders_that_fail_by_themselves_in_all_partitions_do_not_keep_the_lane_closed() {
+    for with_more in [0, 1] {
+        let mut world = World::new(&["cash"], 2);
+        world.spec.policy.breaker.open_max = Duration::from_secs(2);
+        world.orders("cash", 0, 1);
+        world.orders("cash", 1, 1);
+        let able = Capabilities { max_items: 1, key_life: KeyLife::Forever, ..NO_QUERY };
+        let (bank, script) = Scripted::new(&world, able);
+        script.lock().by = Some(Box::new(|sent| {
+            let outcome = if sent.seqs.contains(&1) { unknown() } else { Outcome::Credited };
+            (Outcomes::All(outcome), None)
+        }));
+        let mut dispatcher = world.open(bank);
+        world.run(&mut dispatcher, 30_000);
+        assert_eq!(dispatcher.status().lanes()[0].state, LaneState::Out, "the probes are of both orders");
+        world.orders("cash", with_more, 20);
+        world.run(&mut dispatcher, 30_000);
+        let credited = world.view.ends("cash").get("credited").copied();
+        assert_eq!(credited, Some(20), "behind the failing order of partition {with_more}");
+    }
+}
+
+#[test]
 fn a_pause_is_kept_and_an_absurd_one_is_cut() {
     for (asked_s, kept_s) in [(3, 3), (1_000_000, 20)] {
         let mut world = World::new(&["cash"], 1);

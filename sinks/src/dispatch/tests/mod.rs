@@ -9,4 +9,5 @@ mod kit;
 mod limits;
 mod opening;
 mod outcomes;
+mod replaced;
 mod view;

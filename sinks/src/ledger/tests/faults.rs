@@ -77,8 +77,8 @@ impl Log for ScriptedLog {
     }
 }
 
-/// A store whose commits fail.
-struct BrokenStore(Arc<MemoryStore>);
+/// A store whose commits fail in the same way each time.
+pub(super) struct BrokenStore(pub(super) Arc<MemoryStore>, pub(super) StoreError);
 
 impl Store for BrokenStore {
     fn applied(&self) -> Result<Applied, StoreError> {
@@ -98,8 +98,12 @@ impl Store for BrokenStore {
     }
 
     fn commit(&self, _: &[StoreRows], _: Applied) -> Result<(), StoreError> {
-        Err(StoreError::Failed("told to".to_owned()))
+        Err(self.1.clone())
     }
+}
+
+fn told_to_fail() -> StoreError {
+    StoreError::Failed("told to".to_owned())
 }
 
 pub(super) fn unknown() -> Completed {
@@ -265,7 +269,7 @@ fn a_book_that_is_damaged_at_the_start_stops_its_partition_alone() {
 #[test]
 fn a_store_that_fails_stops_its_partition_alone() {
     let memory = durable_log(2);
-    let broken: Arc<dyn Store> = Arc::new(BrokenStore(Arc::default()));
+    let broken: Arc<dyn Store> = Arc::new(BrokenStore(Arc::default(), told_to_fail()));
     let well = Arc::new(MemoryStore::new());
     let mut driven = Driven::open(memory.clone(), vec![broken, well.clone()], small());
     driven.submit(1, P0, &[cash(1, 5), cash(2, 5), cash(4, 5)]);
@@ -310,7 +314,8 @@ fn an_append_without_an_answer_is_settled_by_the_next_start() {
 fn a_failed_commit_stops_the_ledger_and_the_next_start_has_the_right_balances() {
     let memory = durable_log(1);
     let store = Arc::new(MemoryStore::new());
-    let mut driven = Driven::open(memory.clone(), vec![Arc::new(BrokenStore(store.clone()))], small());
+    let broken: Arc<dyn Store> = Arc::new(BrokenStore(store.clone(), told_to_fail()));
+    let mut driven = Driven::open(memory.clone(), vec![broken], small());
     driven.submit(1, P0, &[cash(1, 5), cash(2, 5), cash(4, 5)]);
     assert_eq!(driven.completed(1), BTreeMap::from([(1, sent(Outcome::Credited))]), "the book has it");
     let status = driven.ledger.status();

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use hongbao_engine::partition::Partition;
 use hongbao_sinks::batch::Batch;
 use hongbao_sinks::downstream::{Capabilities, Completion, Downstream, Ticket};
 use hongbao_sinks::ledger::SteppedLedger;
@@ -42,5 +43,9 @@ impl Downstream for LedgerPort {
         if let Some(reason) = self.ledger.halted() {
             self.halted.lock().get_or_insert_with(|| reason.to_owned());
         }
+    }
+
+    fn halted(&self, partition: Partition) -> Option<String> {
+        Downstream::halted(&self.ledger, partition)
     }
 }

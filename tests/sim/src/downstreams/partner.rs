@@ -197,7 +197,7 @@ impl Partner {
 
     /// A request has left its sender: it must be the same as ever (I13), and not too late (I14).
     fn arrive(&mut self, item: &Item, attempt: u64, moment: Moment) {
-        let keys = self.options.keys;
+        let (keys, timeout_ms) = (self.options.keys, self.options.timeout_ms);
         let entry = self.book.entry(item.key.clone()).or_default();
         let mut breach = |invariant, what: String| {
             self.breaches.push(Breach { invariant, order_no: item.order_no.clone(), what });
@@ -214,7 +214,9 @@ impl Partner {
             let since_ms = moment.now_ms - first.now_ms;
             match keys {
                 Keys::Lasts(life_ms) if is_deceived(first, &moment, life_ms) => {
-                    entry.is_excused |= since_ms.cast_unsigned() >= life_ms;
+                    // A request may take as long as its answer is waited for.
+                    let arrives_ms = since_ms.cast_unsigned() + u64::from(timeout_ms);
+                    entry.is_excused |= arrives_ms >= life_ms;
                 }
                 Keys::None => breach("I14", format!("sent again after {since_ms} ms, there are no keys")),
                 Keys::Lasts(life_ms) if since_ms.cast_unsigned() >= life_ms => {

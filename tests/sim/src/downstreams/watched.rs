@@ -137,6 +137,10 @@ impl<D: Downstream> Downstream for Watched<D> {
             });
         }
     }
+
+    fn halted(&self, partition: Partition) -> Option<String> {
+        self.inner.halted(partition)
+    }
 }
 
 impl<D> Watched<D> {

@@ -35,6 +35,8 @@ pub struct Device {
 
 struct Unsynced {
     due_ms: i64,
+    /// Number of the process that appended it; 0 for a late one.
+    process: u64,
     firsts: Vec<(String, Offset)>,
     group: Option<OwnedGroup>,
 }
@@ -97,16 +99,23 @@ impl OwnedGroup {
 }
 
 impl Device {
-    /// A group was appended, with these first offsets.
-    pub fn append(&mut self, due_ms: i64, group: &[Frame<'_>], firsts: &[Offset], keeps: bool) {
+    /// A process has appended a group, with these first offsets.
+    pub fn append(
+        &mut self,
+        (due_ms, process): (i64, u64),
+        group: &[Frame<'_>],
+        firsts: &[Offset],
+        keeps: bool,
+    ) {
         let firsts = group.iter().zip(firsts).map(|(frame, first)| (frame.topic.to_owned(), *first));
         let (firsts, group) = (firsts.collect(), keeps.then(|| OwnedGroup::of(group)));
-        self.unsynced.push_back(Unsynced { due_ms, firsts, group });
+        self.unsynced.push_back(Unsynced { due_ms, process, firsts, group });
     }
 
     /// A late group was appended.
     pub fn appended(&mut self, now_ms: i64, group: OwnedGroup) {
-        self.unsynced.push_back(Unsynced { due_ms: now_ms, firsts: Vec::new(), group: Some(group) });
+        let late = Unsynced { due_ms: now_ms, process: 0, firsts: Vec::new(), group: Some(group) };
+        self.unsynced.push_back(late);
         self.history.clear();
     }
 
@@ -163,6 +172,11 @@ impl Device {
     /// Groups not durable.
     pub fn unsynced(&self) -> usize {
         self.unsynced.len()
+    }
+
+    /// Groups not durable up to the last one that a living process has appended.
+    pub fn unsynced_of(&self, living: u64) -> usize {
+        self.unsynced.iter().rposition(|group| group.process == living).map_or(0, |last| last + 1)
     }
 
     /// The first `keep` groups survive. With a broker, of the others some arrive later, in their

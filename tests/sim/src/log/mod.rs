@@ -120,14 +120,16 @@ impl SimLog {
         self.state.lock().devices.iter().any(Device::has_late)
     }
 
-    /// The process has ended: of what was not durable about `keep_permille` thousandths survive.
-    pub fn end_of_process(&self, keep_permille: u32) {
+    /// The process has ended: of what was not durable about `keep_permille` thousandths survive. So
+    /// does all up to what another process has appended that lives on.
+    pub fn end_of_process(&self, keep_permille: u32, living: Option<u64>) {
         let now_ms = self.clock.now_ms();
         let mut state = self.state.lock();
         let State { random, devices, .. } = &mut *state;
         let mut survivors = Vec::new();
         for (partition, device) in (0_u16..).zip(devices) {
             let keep = device.unsynced() * keep_permille as usize / 1_000;
+            let keep = keep.max(living.map_or(0, |living| device.unsynced_of(living)));
             self.inner.sync_groups(Partition(partition), keep);
             survivors.push(keep as u64);
             let is_broker = self.profile == LogProfile::Broker;
@@ -167,6 +169,14 @@ impl SimLog {
             self.inner.lose_from(Partition(partition), topic, *end);
         }
         lost
+    }
+
+    /// Gives up a topic's beginning but for about its last `keep` durable records; where it begins then.
+    pub fn trim_to_last(&self, partition: u16, topic: &str, keep: u64) -> Offset {
+        let partition = Partition(partition);
+        let range = || self.inner.range(partition, topic).unwrap_or_default();
+        let _kept_if_failed = self.inner.trim(partition, &[(topic, range().1.saturating_sub(keep))]);
+        range().0
     }
 
     /// Sequences of a writer's records in a topic that are there, or on their way and sure to arrive.
@@ -249,7 +259,8 @@ impl Log for SimLog {
             let after_ms = state.random.within(u64::from(least), u64::from(most));
             let keeps = self.profile == LogProfile::Broker;
             let device = &mut state.devices[usize::from(partition.0)];
-            device.append(now_ms + after_ms.cast_signed(), group, &appended.first_offsets, keeps);
+            let due = (now_ms + after_ms.cast_signed(), self.fuse.process());
+            device.append(due, group, &appended.first_offsets, keeps);
         }
         let crcs =
             group.iter().fold(0, |sum, frame| crate::trace::mix(sum, u64::from(crc(frame.records.bytes()))));

@@ -164,6 +164,18 @@ impl<'l> Oracles<'l> {
         options: &Options,
         lanes: Option<&StatusBoard>,
     ) -> Result<(), Violation> {
+        self.check_sent(sent, true)?;
+        self.look_at_cash(sent, lanes)?;
+        self.count_sends(sent, options)
+    }
+
+    /// As [`Self::sent`], without what is counted. Of a process that does not know that another has
+    /// taken over (`owns` is false) no more can be asked than that the orders were accepted with these
+    /// bytes and intended: what the other has made of them since is not known to it (rule 4).
+    ///
+    /// # Errors
+    /// The violation.
+    pub fn check_sent(&mut self, sent: &Sent, owns: bool) -> Result<(), Violation> {
         let partition = sent.batch.partition().0;
         self.advance_to(partition, sent.journal_end)?;
         let lane = sent.batch.lane();
@@ -182,18 +194,25 @@ impl<'l> Oracles<'l> {
                     order_no: Some(order.order_no.to_string()),
                 })
             };
-            if order.is_ended() {
+            if order.is_ended() && owns {
                 return breach("I10", "sent after it had ended");
             }
-            if !order.in_flight {
+            let is_intended = if owns { order.in_flight } else { order.intents > 0 };
+            if !is_intended {
                 return breach("I12", "sent without a durable intent");
             }
             if order.lane_record() != record {
                 return breach("I9", "sent other than accepted");
             }
         }
-        self.look_at_cash(sent, lanes)?;
-        self.count_sends(sent, options)
+        Ok(())
+    }
+
+    /// Who has opened a lane last, by its random number.
+    #[must_use]
+    pub fn opener(&self, partition: u16, lane: &str) -> Option<[u8; 16]> {
+        let openings = &self.journals[usize::from(partition)].journal.openings;
+        openings.get(&format!("sink.{lane}")).map(|opening| opening.writer)
     }
 
     fn look_at_cash(&mut self, sent: &Sent, lanes: Option<&StatusBoard>) -> Result<(), Violation> {

@@ -2,7 +2,7 @@
 //! comes is drawn by magnitude.
 
 use crate::downstreams::fault::RequestFault;
-use crate::options::{DownstreamOptions, Options, draw};
+use crate::options::{DownstreamOptions, LogProfile, Options, draw};
 use crate::random::Random;
 
 use super::{AwardOp, Op, Plan, Poison, Step, StoreName, Twist};
@@ -28,6 +28,10 @@ pub fn generate(seed: u64) -> Plan {
         faults.downstream(index);
     }
     faults.ruin();
+    faults.random = Random::of(seed, "zombies");
+    faults.zombies();
+    faults.random = Random::of(seed, "retention");
+    faults.retention();
     steps.sort_by_key(|step| step.at_ms);
     Plan { options, steps }
 }
@@ -270,6 +274,39 @@ impl Faults<'_> {
         for _ in 0..self.count(3) {
             let for_ms = self.random.magnitude(100, 20_000).cast_signed();
             self.push(Op::Outage { downstream, for_ms });
+        }
+    }
+
+    /// As rare as ruin, for the same reason: the reference model cannot fold what is trimmed.
+    fn retention(&mut self) {
+        if self.random.chance(50) {
+            let (partition, is_journal) = (self.partition(), self.random.chance(500));
+            let keep = self.random.magnitude(1, 200) - 1;
+            self.push(Op::Trimmed { partition, is_journal, keep });
+        }
+    }
+
+    /// Where several processes can write the log, and what is downstream is not a ledger of their own,
+    /// which one process locks.
+    fn zombies(&mut self) {
+        let is_partner = |downstream: &DownstreamOptions| matches!(downstream, DownstreamOptions::Partner(_));
+        if self.options.log != LogProfile::Broker || !self.options.downstreams.iter().all(is_partner) {
+            return;
+        }
+        let count = if self.random.chance(800) { self.random.magnitude(1, 8) } else { 0 };
+        for _ in 0..count {
+            // Awake again before the other one has opened, while it opens, or long after.
+            let most_ms = *self.random.pick(&[20, 20, 300, 300, 20_000]);
+            let op = Op::Zombie {
+                for_ms: self.random.magnitude(1, most_ms).cast_signed(),
+                awake_ms: self.random.magnitude(10, 5_000).cast_signed(),
+                down_ms: self.random.magnitude(1, 200).cast_signed(),
+                calls: self.random.chance(300).then(|| self.random.magnitude(1, 200)),
+                keep_permille: *self.random.pick(&[0, 300, 500, 1_000]),
+                is_empty: self.random.chance(200),
+                is_opening: self.random.chance(250),
+            };
+            self.push(op);
         }
     }
 

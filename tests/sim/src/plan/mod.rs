@@ -49,6 +49,18 @@ pub enum Op {
     Crash { calls: u64, keep_permille: u32, down_ms: i64, again: Option<u64>, audit: bool },
     /// The process ends as it should.
     Stop { down_ms: i64 },
+    /// The process is paused for so long, and not ended; another starts after `down_ms` on another
+    /// machine, with copies of the stores or without any. Then it goes on beside it, `awake_ms` or until
+    /// the `calls`-th point. `is_opening`: it is the next to start, paused before it has opened anything.
+    Zombie {
+        for_ms: i64,
+        awake_ms: i64,
+        down_ms: i64,
+        calls: Option<u64>,
+        keep_permille: u32,
+        is_empty: bool,
+        is_opening: bool,
+    },
     /// The wall clock jumps.
     Jump { by_ms: i64 },
     /// The wall clock stands still.
@@ -63,6 +75,8 @@ pub enum Op {
     LogDamaged { partition: u16 },
     /// At the next start the log of a partition lacks its last durable groups.
     LogLost { partition: u16, groups: usize },
+    /// Of a partition's awards, or of its journal, only about the last `keep` records are left.
+    Trimmed { partition: u16, is_journal: bool, keep: u64 },
     /// A store has no room.
     StoreFull { store: StoreName, for_ms: i64 },
     /// The next commit of a store fails, and with it the fold.
@@ -168,6 +182,7 @@ impl Op {
             Self::Replay { .. } => "replay",
             Self::Crash { .. } => "crash",
             Self::Stop { .. } => "stop",
+            Self::Zombie { .. } => "zombie.planned",
             Self::Jump { .. } => "clock_jump",
             Self::Freeze { .. } => "clock_freeze",
             Self::LogFull { .. } => "log_full",
@@ -175,6 +190,7 @@ impl Op {
             Self::SyncStalls { .. } => "sync_stalls",
             Self::LogDamaged { .. } => "log_damaged",
             Self::LogLost { .. } => "log_lost",
+            Self::Trimmed { .. } => "trimmed",
             Self::StoreFull { .. } => "store_full",
             Self::StoreFails { .. } => "store_fails",
             Self::StoreOld { .. } => "store_old",

@@ -18,7 +18,7 @@ use crate::world::run;
 pub const STRONG_SEEDS: u64 = 2_000;
 
 /// What a set must have met, or its generator is too weak.
-pub const EXPECTED: [&str; 61] = [
+pub const EXPECTED: [&str; 64] = [
     "award",
     "poison",
     "settings",
@@ -80,6 +80,9 @@ pub const EXPECTED: [&str; 61] = [
     "log.late",
     "partition.halted",
     "cash.contended",
+    "zombie",
+    "zombie.sent",
+    "zombie.replaced",
 ];
 
 /// Which seeds, and how.

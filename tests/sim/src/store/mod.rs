@@ -89,6 +89,22 @@ impl SimStore {
         Ok(())
     }
 
+    /// A copy on another machine, or an empty store there. What the next start was to find instead is
+    /// found there.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn on_another_machine(&self, is_empty: bool) -> Result<Self, StoreError> {
+        let rows = if is_empty { MemoryStore::new() } else { copy_of(&self.rows())? };
+        let copy = Self::new(self.name.clone(), self.clock.clone(), self.fuse.clone(), self.trace.clone());
+        {
+            let mut state = copy.state.lock();
+            state.rows = Arc::new(rows);
+            state.replaced_by = self.state.lock().replaced_by.take();
+        }
+        Ok(copy)
+    }
+
     /// A process starts; whether the rows were exchanged.
     pub fn restart(&self) -> bool {
         let mut state = self.state.lock();

@@ -6,6 +6,7 @@ use hongbao_engine::partition::Partition;
 use hongbao_processors::intake::AWARDS;
 use hongbao_sinks::dispatch::Step;
 
+use crate::options::LogProfile;
 use crate::oracles::{Violation, audit};
 
 use super::{Doom, End, World, views_limits};
@@ -18,6 +19,8 @@ impl World<'_, '_> {
     pub(super) fn heal(&mut self) -> Result<(), Violation> {
         self.is_healed = true;
         self.note("heal", [0, 0], String::new);
+        self.opening_zombie = None;
+        self.end_zombie()?;
         self.frozen_until_ms = 0;
         self.estate.heal();
         self.end = None;
@@ -102,11 +105,16 @@ impl World<'_, '_> {
         }
         self.stats.sometimes("stop.graceful", 1);
         let _through = self.within(|process| process.dispatcher.drain())?;
+        // What was intended is read back by the views (rule 4).
+        let reads_back = self.plan.options.log == LogProfile::Broker;
         for _ in 0..DRAIN_TURNS_MAX {
             if self.process.is_none() {
                 return Ok(());
             }
             let drained = self.within(|process| {
+                for views in process.views.iter_mut().filter(|_| reads_back) {
+                    views.step();
+                }
                 process.failed.is_some()
                     || !matches!(process.dispatcher.step(), Ok(Step::Worked(_) | Step::Idle { .. }))
             })?;
@@ -161,6 +169,7 @@ impl World<'_, '_> {
 
     /// Corruption stops the partition and is reported (I26).
     pub(super) fn expect_halts(&self) -> Result<(), Violation> {
+        self.expect_no_halts()?;
         match self.doomed.iter().find(|(partition, doom)| !self.has_halted(**partition, doom)) {
             None => Ok(()),
             Some((partition, doom)) => {
@@ -171,6 +180,20 @@ impl World<'_, '_> {
         }
     }
 
+    /// A fold that has read what was trimmed goes on. Of a trimmed journal the intake may lack its own
+    /// outputs, which it has to compare (rule 6).
+    fn expect_no_halts(&self) -> Result<(), Violation> {
+        for (partition, doom) in &self.doomed {
+            let Doom::Trimmed { is_journal, start, may_halt, .. } = doom else { continue };
+            let name = format!("{}/{partition}", if *is_journal { "views" } else { "intake" });
+            if !may_halt && self.lacked_beginning.contains(&name) {
+                let what = format!("{name} has halted, although it had read what was trimmed below {start}");
+                return Err(Violation::new("I26", what));
+            }
+        }
+        Ok(())
+    }
+
     /// Whether a fold that must notice has halted since, if there is one.
     fn has_halted(&self, partition: u16, doom: &Doom) -> bool {
         let names = names_to_halt(partition, doom);
@@ -179,6 +202,9 @@ impl World<'_, '_> {
 
     /// Holds what is durable against the reference model.
     pub(super) fn audit(&mut self, is_final: bool) -> Result<(), Violation> {
+        if !is_final {
+            self.follow()?;
+        }
         let is_lost = |partition: u16| self.is_log_lost(partition);
         let scope = audit::Scope {
             estate: &self.estate,
@@ -212,6 +238,7 @@ fn names_to_halt(partition: u16, doom: &Doom) -> Vec<String> {
         Doom::Log { must_halt: true } => vec![intake, views],
         Doom::Store { is_intake: true, must_halt: true } => vec![intake],
         Doom::Store { is_intake: false, must_halt: true } => vec![views],
-        Doom::Log { .. } | Doom::Store { .. } => Vec::new(),
+        Doom::Trimmed { is_journal, must_halt: true, .. } => vec![if *is_journal { views } else { intake }],
+        Doom::Log { .. } | Doom::Store { .. } | Doom::Trimmed { .. } => Vec::new(),
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use hongbao_engine::log::Log;
+use hongbao_engine::store::StoreError;
 use hongbao_sinks::batch::Batch;
 use hongbao_sinks::downstream::{Capabilities, Completion, Downstream, KeyLife, Ticket};
 use parking_lot::Mutex;
@@ -156,14 +157,26 @@ impl Estate {
         self.partners().for_each(|partner| partner.lock().heal());
     }
 
-    /// The process has ended.
-    pub fn end_of_process(&self, keep_permille: u32) {
-        self.logs().for_each(|log| log.end_of_process(keep_permille));
+    /// A process has ended; another may live on.
+    pub fn end_of_process(&self, keep_permille: u32, living: Option<u64>) {
+        self.logs().for_each(|log| log.end_of_process(keep_permille, living));
         for place in &self.places {
             if let Place::Ledger { halted, .. } = place {
                 *halted.lock() = None;
             }
         }
+    }
+
+    /// From now on another machine is looked at, with copies of the stores as they were committed, or
+    /// without any; the process of the old one keeps its own.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn move_house(&mut self, is_empty: bool) -> Result<(), StoreError> {
+        for store in self.intakes.iter_mut().chain(&mut self.views) {
+            *store = Arc::new(store.on_another_machine(is_empty)?);
+        }
+        Ok(())
     }
 
     /// Number of partitions.

@@ -55,6 +55,8 @@ impl World<'_, '_> {
                     self.end = Some(End { again: Some(*calls), ..end });
                 }
             }
+            Op::Zombie { is_opening: true, .. } => self.opening_zombie = Some(op.clone()),
+            Op::Zombie { .. } => self.pause(op),
             Op::Jump { by_ms } => self.estate.clock.jump(*by_ms),
             Op::Freeze { for_ms } => {
                 self.estate.clock.freeze(true);
@@ -69,12 +71,6 @@ impl World<'_, '_> {
             Op::SyncStalls { log, partition, for_ms } => {
                 let _none = self.estate.log_at(*log).map(|log| log.stall(*partition, now_ms + for_ms));
             }
-            Op::LogDamaged { partition } => {
-                self.estate.log.damage(*partition);
-                self.forget_halts(*partition);
-                self.doomed.insert(*partition, Doom::Log { must_halt: true });
-            }
-            Op::LogLost { partition, groups } => self.losses.push((*partition, *groups)),
             Op::StoreFull { store, for_ms } => {
                 let _none = self.store(*store).map(|store| store.fill(now_ms + for_ms));
             }
@@ -83,15 +79,6 @@ impl World<'_, '_> {
             }
             Op::StoreOld { store } => {
                 let _none = self.store(*store).map(|store| store.put_back_at_restart());
-            }
-            Op::StoreForeign { store, of } => self.exchange(*store, *of),
-            Op::StoreDamaged { store } => {
-                if let Some(found) = self.store(*store) {
-                    found.damage();
-                    self.forget_halts(store.partition());
-                    let is_intake = matches!(store, StoreName::Intake(_));
-                    self.doomed.insert(store.partition(), Doom::Store { is_intake, must_halt: true });
-                }
             }
             Op::Requests { downstream, fault, count } => {
                 if let Some(Place::Partner(partner)) = self.estate.places.get(*downstream) {
@@ -103,7 +90,32 @@ impl World<'_, '_> {
                     partner.lock().outage(now_ms + for_ms);
                 }
             }
-            Op::Bytes { .. } => {}
+            _ => self.ruin(op),
+        }
+    }
+
+    /// What no system survives: the partition must halt and say so.
+    fn ruin(&mut self, op: &Op) {
+        match op {
+            Op::LogDamaged { partition } => {
+                self.estate.log.damage(*partition);
+                self.forget_halts(*partition);
+                self.doomed.insert(*partition, Doom::Log { must_halt: true });
+            }
+            Op::LogLost { partition, groups } => self.losses.push((*partition, *groups)),
+            Op::Trimmed { partition, is_journal, keep } => self.trim(*partition, *is_journal, *keep),
+            Op::StoreForeign { store, of } => self.exchange(*store, *of),
+            Op::StoreDamaged { store } => {
+                // Of a lost log nothing more is learnt.
+                let is_lost = self.is_log_lost(store.partition());
+                if let Some(found) = self.store(*store).filter(|_| !is_lost) {
+                    found.damage();
+                    self.forget_halts(store.partition());
+                    let is_intake = matches!(store, StoreName::Intake(_));
+                    self.doomed.insert(store.partition(), Doom::Store { is_intake, must_halt: true });
+                }
+            }
+            _ => {}
         }
     }
 
@@ -174,6 +186,39 @@ impl World<'_, '_> {
             self.stats.sometimes(name, 1);
             self.forget_halts(partition);
             self.doomed.insert(partition, Doom::Log { must_halt });
+        }
+    }
+
+    /// A topic loses its beginning, while the folds run or between two processes.
+    fn trim(&mut self, partition: u16, is_journal: bool, keep: u64) {
+        let is_possible = partition < self.plan.options.partitions
+            && !self.doomed.contains_key(&partition)
+            && self.losses.iter().all(|(lost, _)| *lost != partition);
+        if !is_possible {
+            return;
+        }
+        let start = self.estate.log.trim_to_last(partition, if is_journal { JOURNAL } else { AWARDS }, keep);
+        let index = usize::from(partition);
+        let status = self.process.as_ref().and_then(|process| match is_journal {
+            true => process.views[index].status(),
+            false => process.intakes[index].status(),
+        });
+        let may_halt = status.is_none_or(|status| status.applied() < start);
+        self.forget_halts(partition);
+        self.doomed.insert(partition, Doom::Trimmed { is_journal, start, may_halt, must_halt: false });
+    }
+
+    /// What a process finds trimmed at its start.
+    pub(super) fn look_at_beginnings(&mut self) {
+        for (partition, doom) in &mut self.doomed {
+            let Doom::Trimmed { is_journal, start, may_halt, must_halt } = doom else { continue };
+            let stores = if *is_journal { &self.estate.views } else { &self.estate.intakes };
+            let applied =
+                stores[usize::from(*partition)].rows().applied().map_or(0, |applied| applied.offset);
+            // The last applied record must be there too (rule 5).
+            *must_halt = *start > 0 && applied <= *start;
+            *may_halt |= *must_halt;
+            self.stats.sometimes(if *must_halt { "trimmed.unread" } else { "trimmed.read" }, 1);
         }
     }
 
@@ -258,7 +303,7 @@ impl World<'_, '_> {
 
     /// Whether the partition's log is not what was written any more.
     pub(super) fn is_log_lost(&self, partition: u16) -> bool {
-        matches!(self.doomed.get(&partition), Some(Doom::Log { .. }))
+        matches!(self.doomed.get(&partition), Some(Doom::Log { .. } | Doom::Trimmed { .. }))
     }
 
     /// Whether an order is of such a partition.

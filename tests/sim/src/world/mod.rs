@@ -1,4 +1,5 @@
-//! A world: one process at a time over an estate, stepped by hand in virtual time through a plan.
+//! A world: a process over an estate, stepped by hand in virtual time through a plan; after it the next
+//! one, and at times one beside it that should be gone.
 //!
 //! ```text
 //! safety     operations and faults of the plan, oracles at every event
@@ -13,6 +14,7 @@ mod faults;
 mod process;
 mod turn;
 mod view;
+mod zombie;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -25,6 +27,8 @@ use crate::plan::{Op, Plan};
 use crate::random::Random;
 use crate::report::Stats;
 use crate::trace::Trace;
+
+use zombie::{Owners, Zombie};
 
 pub use estate::{Estate, Place};
 pub use process::{Process, views_limits};
@@ -65,6 +69,17 @@ pub enum Doom {
         /// The folds must notice.
         must_halt: bool,
     },
+    /// The beginning of its awards or of its journal is gone (rule 8).
+    Trimmed {
+        /// The journal; else the awards.
+        is_journal: bool,
+        /// First offset kept.
+        start: u64,
+        /// The fold of it was behind that, so it may halt.
+        may_halt: bool,
+        /// Its store was behind that at a start, so it must halt.
+        must_halt: bool,
+    },
     /// A fold's store is not what the fold wrote.
     Store {
         /// Of the intake; else of the views.
@@ -92,7 +107,13 @@ pub struct World<'p, 'l> {
     schedule: Random,
     clients: Clients,
     process: Option<Process>,
+    /// Processes started; the number of the last one.
     processes: u64,
+    zombie: Option<Box<Zombie>>,
+    /// The next process to start becomes one.
+    opening_zombie: Option<Op>,
+    /// Who has the lanes, once there was a zombie.
+    owners: Option<Owners>,
     end: Option<End>,
     start_at_ms: i64,
     next_tick_ms: i64,
@@ -106,6 +127,8 @@ pub struct World<'p, 'l> {
     doomed: BTreeMap<u16, Doom>,
     /// Folds seen halted, by name; of a doomed partition, since it is.
     halted_ever: BTreeSet<String>,
+    /// Those that lacked the beginning of a log.
+    lacked_beginning: BTreeSet<String>,
     restarts_without_reason: u32,
     is_healed: bool,
     /// End of each partition's awards when clients were done.
@@ -129,6 +152,9 @@ impl<'p, 'l> World<'p, 'l> {
             clients: Clients::default(),
             process: None,
             processes: 0,
+            zombie: None,
+            opening_zombie: None,
+            owners: None,
             end: None,
             start_at_ms: 0,
             next_tick_ms: 0,
@@ -138,6 +164,7 @@ impl<'p, 'l> World<'p, 'l> {
             losses: Vec::new(),
             doomed: BTreeMap::new(),
             halted_ever: BTreeSet::new(),
+            lacked_beginning: BTreeSet::new(),
             restarts_without_reason: 0,
             is_healed: false,
             delivered: None,

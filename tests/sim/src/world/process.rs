@@ -13,7 +13,7 @@ use hongbao_engine::task::{Step, Task, TaskError, TaskPolicy, TaskPorts, TaskRun
 use hongbao_processors::intake::{AWARDS, Intake, IntakeBoard, IntakeSpec, JOURNAL, STAGE};
 use hongbao_processors::views::{Views, ViewsLimits, ViewsReader};
 use hongbao_sinks::dispatch::{
-    BreakerPolicy, Dispatcher, DispatcherSpec, LaneSpec, Policy, PoolSpec, Ports, StatusBoard,
+    BreakerPolicy, Confirm, Dispatcher, DispatcherSpec, LaneSpec, Policy, PoolSpec, Ports, StatusBoard,
 };
 use hongbao_sinks::downstream::Downstream;
 use hongbao_sinks::ledger::{LedgerLimits, LedgerSpec, SteppedLedger};
@@ -23,10 +23,11 @@ use crate::downstreams::ledger::LedgerPort;
 use crate::downstreams::port::{PartnerPort, Sender};
 use crate::downstreams::watched::{WatchParts, Watched};
 use crate::operator::{LANES, control_key};
-use crate::options::{DownstreamOptions, Options};
+use crate::options::{DownstreamOptions, LogProfile, Options};
 
 use super::estate::{Estate, Place};
 use super::view::WorldView;
+use super::zombie::writer_of;
 
 /// Commits that may wait.
 const COMMITS_MAX: usize = 64;
@@ -274,13 +275,11 @@ fn spec(options: &Options, writer: u64) -> DispatcherSpec {
             floor_permille: pool.floor_permille,
         })
     });
-    let mut writer_bytes = [0; 16];
-    writer_bytes[..8].copy_from_slice(&writer.to_le_bytes());
     DispatcherSpec {
         partitions: (0..options.partitions).map(Partition).collect(),
         lanes: lanes.collect(),
         pools: pools.collect(),
-        writer: writer_bytes,
+        writer: writer_of(writer),
         seed: options.seed ^ writer,
         policy: dispatch_policy(options),
     }
@@ -294,6 +293,10 @@ fn dispatch_policy(options: &Options) -> Policy {
         read_ahead_bytes_max: dispatch.read_ahead_bytes_max,
         read_ahead_orders_min: dispatch.read_ahead_orders_min,
         intent_ahead: ms(dispatch.intent_ahead_ms),
+        confirm: match options.log {
+            LogProfile::Segments => Confirm::ByDurability,
+            LogProfile::Broker => Confirm::ByReading,
+        },
         send_within: ms(dispatch.send_within_ms),
         attempts_max: dispatch.attempts_max,
         unresolved_max: ms(dispatch.unresolved_max_ms),

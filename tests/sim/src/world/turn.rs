@@ -51,6 +51,9 @@ impl World<'_, '_> {
     /// A turn.
     pub(super) fn turn(&mut self) -> Result<(), Violation> {
         let mut worked = self.due_steps();
+        if self.zombie.is_some() && !(self.doomed.is_empty() && self.losses.is_empty()) {
+            self.end_zombie()?;
+        }
         let is_durable = self.estate.pass_time();
         worked |= is_durable;
         if is_durable {
@@ -70,6 +73,9 @@ impl World<'_, '_> {
         }
         worked |= self.run_parts()?;
         self.observe()?;
+        if self.zombie.is_some() {
+            worked |= self.step_zombie()?;
+        }
         self.stats.turns += 1;
         if worked && self.stats.turns_at_once < TURNS_AT_ONCE {
             self.stats.turns_at_once += 1;
@@ -87,12 +93,14 @@ impl World<'_, '_> {
         self.stats.idle += 1;
         let now_ms = self.now_ms();
         let doubled = 1_i64 << self.stats.idle.min(10);
-        let mut to_ms = now_ms + if self.process.is_some() { doubled.min(STEP_MAX_MS) } else { 3_600_000 };
+        let is_awake = self.process.is_some() || self.is_zombie_awake();
+        let mut to_ms = now_ms + if is_awake { doubled.min(STEP_MAX_MS) } else { 3_600_000 };
         let step = self.plan.steps.get(self.next_step).map(|step| step.at_ms);
         let start = self.process.is_none().then_some(self.start_at_ms);
         let tick = self.process.is_some().then_some(self.next_tick_ms);
         let thaw = (self.frozen_until_ms > 0).then_some(self.frozen_until_ms);
-        for due_ms in [step, self.estate.next_due_ms(), start, tick, thaw].into_iter().flatten() {
+        let zombie = self.zombie_due_ms();
+        for due_ms in [step, self.estate.next_due_ms(), start, tick, thaw, zombie].into_iter().flatten() {
             to_ms = to_ms.min(due_ms);
         }
         self.estate.clock.advance_to(to_ms.max(now_ms + 1));
@@ -195,6 +203,11 @@ impl World<'_, '_> {
 
     /// Shows the oracles what left.
     pub(super) fn observe(&mut self) -> Result<(), Violation> {
+        self.observe_of(self.processes)
+    }
+
+    /// The same, of a process by its number.
+    pub(super) fn observe_of(&mut self, process: u64) -> Result<(), Violation> {
         let (sent, breaches) = {
             let mut watch = self.estate.watch.lock();
             (std::mem::take(&mut watch.sent), std::mem::take(&mut watch.breaches))
@@ -202,8 +215,7 @@ impl World<'_, '_> {
         for sent in &sent {
             self.stats.sends += sent.batch.len() as u64;
             if !self.is_log_lost(sent.batch.partition().0) {
-                let lanes = self.process.as_ref().map(|process| &*process.lanes);
-                self.oracles.sent(sent, &self.plan.options, lanes)?;
+                self.judge(sent, process)?;
             }
         }
         let mut breaches = breaches;
@@ -217,12 +229,13 @@ impl World<'_, '_> {
     }
 
     /// Shows the oracles what became durable.
-    fn follow(&mut self) -> Result<(), Violation> {
+    pub(super) fn follow(&mut self) -> Result<(), Violation> {
         for partition in 0..self.plan.options.partitions {
             if !self.is_log_lost(partition) {
                 self.oracles.advance(partition, self.estate.clock.now_ms())?;
             }
         }
+        self.note_owners();
         Ok(())
     }
 
@@ -250,6 +263,10 @@ impl World<'_, '_> {
             }
         }
         self.halted_ever.extend(reasons.iter().map(|(_, name, _)| name.clone()));
+        let lacks = reasons
+            .iter()
+            .filter(|(_, _, reason)| reason.contains("trimmed") || reason.contains("outside of"));
+        self.lacked_beginning.extend(lacks.map(|(_, name, _)| name.clone()));
         reasons
     }
 
@@ -293,7 +310,9 @@ impl World<'_, '_> {
         // What a loss leaves to be noticed depends on the stores that the process finds.
         self.stores_change();
         self.losses_happen();
+        self.look_at_beginnings();
         self.estate.fuse.renew();
+        self.estate.fuse.set_process(self.processes);
         self.estate.clock.boot();
         let end = self.end.take();
         if let Some(calls) = end.and_then(|end| end.again) {
@@ -312,6 +331,9 @@ impl World<'_, '_> {
             Ran::Panicked(text) => return Err(Violation::new("panic", text)),
         }
         self.idle_since.clear();
+        if let Some(owners) = &mut self.owners {
+            owners.restart(self.processes);
+        }
         self.next_tick_ms = self.now_ms() + i64::from(self.plan.options.tick_ms);
         let settings = self.settings_in_force();
         let (log, clock) = (Arc::clone(&self.estate.log), Arc::clone(&self.estate.clock));
@@ -328,7 +350,11 @@ impl World<'_, '_> {
                 });
             }
         }
-        self.run_deferred()
+        self.run_deferred()?;
+        if let Some(op) = self.opening_zombie.take() {
+            self.pause(&op);
+        }
+        Ok(())
     }
 
     /// By partition, whether nothing in the journal is from later than now.
@@ -380,7 +406,10 @@ impl World<'_, '_> {
             format!("process {}", self.processes)
         });
         self.stats.crashes += 1;
-        self.estate.end_of_process(end.keep_permille);
+        self.estate.end_of_process(end.keep_permille, self.zombie.as_ref().map(|zombie| zombie.number));
+        if self.owners.is_some() {
+            self.follow()?;
+        }
         self.look_at_stores()?;
         self.clients.connection_lost();
         self.start_at_ms = self.now_ms() + end.down_ms.max(1);

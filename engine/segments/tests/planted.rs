@@ -1,0 +1,38 @@
+//! Bugs planted in the segment log, each with a scenario that holds without it and must break with
+//! it. `cargo test --release -p hongbao-segments --features mutants --test planted`.
+
+#![cfg(feature = "mutants")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
+
+mod support;
+
+use std::panic::catch_unwind;
+
+use hongbao_engine::mutants::{Mutant, plant};
+use support::scenarios::{damage_in_one_partition, power_losses, torn_over_an_old_group};
+
+/// More than the planted bug needs: the first loses groups.
+const POWER_SEEDS: u64 = 10;
+
+fn scenario(mutant: Mutant) -> fn() {
+    match mutant {
+        Mutant::M66 => torn_over_an_old_group,
+        Mutant::M67 => damage_in_one_partition,
+        Mutant::M68 => || (0..POWER_SEEDS).for_each(power_losses),
+        _ => panic!("{mutant:?} has no scenario"),
+    }
+}
+
+/// One test, since a bug is planted for the whole process.
+#[test]
+fn each_planted_bug_is_caught() {
+    for mutant in Mutant::OF_SEGMENTS {
+        let play = scenario(*mutant);
+        play();
+        plant(*mutant);
+        let is_caught = catch_unwind(play).is_err();
+        plant(Mutant::None);
+        assert!(is_caught, "{mutant:?} MISSED: {}", mutant.what());
+        println!("{mutant:?} caught: {}", mutant.what());
+    }
+}
