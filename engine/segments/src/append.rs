@@ -29,6 +29,8 @@ pub(crate) struct Writer {
     pub(crate) end: u64,
     /// Header CRC of the last frame.
     pub(crate) chain: u32,
+    /// Bytes that the file may take: not more than its header vouches for.
+    pub(crate) room: u64,
     /// Whether the space of the whole segment was reserved since the log was opened.
     pub(crate) allocated: bool,
     /// Whether the last frame marks a clean close.
@@ -110,7 +112,7 @@ impl PartitionLog {
             let shared = self.shared.lock();
             let index_len = shared.open_index_len();
             let needed = needed(index_len, frames, len);
-            if writer.end + needed <= core.segment_bytes {
+            if writer.end + needed <= writer.room.min(core.segment_bytes) {
                 drop(shared);
                 return self.allocate(core, writer);
             }
@@ -119,6 +121,7 @@ impl PartitionLog {
         let header = SegmentHeader {
             identity: self.identity(core, writer.generation + 1),
             recycled: false,
+            allocated: core.segment_bytes,
             previous: writer.chain,
             base: writer.position(),
             durable: self.shared.lock().durable,
@@ -165,8 +168,17 @@ impl PartitionLog {
         shared.dir_dirty = true;
         drop(shared);
         hongbao_engine::kill_point!("log.rolled");
-        *writer =
-            Writer { generation, file, base, data_at, end: data_at, chain, allocated: true, closed: false };
+        *writer = Writer {
+            generation,
+            file,
+            base,
+            data_at,
+            end: data_at,
+            chain,
+            room: core.segment_bytes,
+            allocated: true,
+            closed: false,
+        };
         Ok(())
     }
 

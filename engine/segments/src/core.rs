@@ -7,10 +7,12 @@ use hongbao_engine::log::LogError;
 use hongbao_engine::progress::Progress;
 
 use crate::device::Device;
+use crate::options::PAGE_BYTES;
 
 /// Identity, settings and fate of an open log.
 pub(crate) struct Core {
     pub(crate) log_id: u64,
+    /// Whole pages: what a segment's header says of its size.
     pub(crate) segment_bytes: u64,
     pub(crate) device: Arc<dyn Device>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -26,6 +28,7 @@ impl Core {
         clock: Arc<dyn Clock>,
     ) -> Self {
         let (progress, failure) = (Progress::default(), OnceLock::new());
+        let segment_bytes = segment_bytes / PAGE_BYTES * PAGE_BYTES;
         Self { log_id, segment_bytes, device, clock, progress, failure }
     }
 

@@ -3,10 +3,13 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::{Errno, pwritev};
+
+use crate::walk::next_data;
 
 /// Writes, and makes durable. Reads go to the files directly.
 pub trait Device: Send + Sync {
@@ -25,11 +28,19 @@ pub trait Device: Send + Sync {
     /// others when the device failed.
     fn allocate(&self, file: &File, len: u64) -> io::Result<()>;
 
-    /// Cuts a file off at `len`.
+    /// Cuts a file off at `len`, or makes it so long: it then reads as zeros behind its old end, and
+    /// writing there needs space.
     ///
     /// # Errors
     /// Of the file system.
-    fn truncate(&self, file: &File, len: u64) -> io::Result<()>;
+    fn set_len(&self, file: &File, len: u64) -> io::Result<()>;
+
+    /// Makes a file read as zeros from `at` to its end. It keeps its length at every moment; space
+    /// that was reserved there may be given back.
+    ///
+    /// # Errors
+    /// Of the file system. Any part may have been cleared then.
+    fn clear_from(&self, file: &File, at: u64) -> io::Result<()>;
 
     /// Writes all slices, one after the other, from `at` on. After an error any part of them may
     /// have been written.
@@ -58,6 +69,8 @@ pub struct OsDevice;
 
 /// The kernel takes at most this many slices at once.
 const SLICES_MAX: usize = 1_024;
+/// Zeros written at once.
+const ZEROS_BYTES: u64 = 64 << 10;
 
 impl Device for OsDevice {
     fn create(&self, path: &Path) -> io::Result<File> {
@@ -73,8 +86,19 @@ impl Device for OsDevice {
         }
     }
 
-    fn truncate(&self, file: &File, len: u64) -> io::Result<()> {
+    fn set_len(&self, file: &File, len: u64) -> io::Result<()> {
         file.set_len(len)
+    }
+
+    fn clear_from(&self, file: &File, at: u64) -> io::Result<()> {
+        let len = file.metadata()?.len().saturating_sub(at);
+        if len == 0 {
+            return Ok(());
+        }
+        match fallocate(file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, at, len) {
+            Err(Errno::OPNOTSUPP) => write_zeros(file, at, at + len),
+            result => Ok(result?),
+        }
     }
 
     fn write(&self, file: &File, mut slices: &mut [IoSlice<'_>], mut at: u64) -> io::Result<()> {
@@ -102,6 +126,18 @@ impl Device for OsDevice {
     }
 }
 
+/// Writes zeros between two places wherever something was written.
+fn write_zeros(file: &File, from: u64, end: u64) -> io::Result<()> {
+    let zeros = vec![0; ZEROS_BYTES.min(end.saturating_sub(from)) as usize];
+    let mut at = from;
+    while let Some(data) = next_data(file, at, end)? {
+        let len = ZEROS_BYTES.min(end - data);
+        file.write_all_at(&zeros[..len as usize], data)?;
+        at = data + len;
+    }
+    Ok(())
+}
+
 /// Whether an error says that there is no space, which passes, rather than that the device failed.
 pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
@@ -120,6 +156,28 @@ mod tests {
         let mut slices: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
         OsDevice.write(&file, &mut slices, 7).unwrap();
         assert_eq!(std::fs::read(&path).unwrap()[7..], parts.concat());
+    }
+
+    #[test]
+    fn what_is_cleared_reads_as_zeros_and_the_length_stays() {
+        type Clear = fn(&File, u64) -> io::Result<()>;
+        let clears: [Clear; 2] =
+            [|file, at| OsDevice.clear_from(file, at), |file, at| write_zeros(file, at, 300_000)];
+        for clear in clears {
+            for at in [0, 1, 4_095, 4_096, 70_001, 299_999, 300_000] {
+                let dir = tempfile::tempdir().unwrap();
+                let path = dir.path().join("file");
+                let file = OsDevice.create(&path).unwrap();
+                // A hole in the middle, which stays one where zeros are written.
+                OsDevice.set_len(&file, 300_000).unwrap();
+                OsDevice.write(&file, &mut [IoSlice::new(&[7; 100_000])], 0).unwrap();
+                OsDevice.write(&file, &mut [IoSlice::new(&[7; 100_000])], 200_000).unwrap();
+                let mut expected = std::fs::read(&path).unwrap();
+                expected[at..].fill(0);
+                clear(&file, at as u64).unwrap();
+                assert!(std::fs::read(&path).unwrap() == expected, "from {at}");
+            }
+        }
     }
 
     #[test]

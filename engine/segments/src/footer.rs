@@ -71,7 +71,7 @@ impl Seal {
         let slices = &mut [IoSlice::new(&self.index), IoSlice::new(&trailer)];
         device.write(file, slices, self.at)?;
         hongbao_engine::kill_point!("log.footer.written");
-        device.truncate(file, self.at + (self.index.len() + TRAILER_BYTES) as u64)?;
+        device.set_len(file, self.at + (self.index.len() + TRAILER_BYTES) as u64)?;
         hongbao_engine::kill_point!("log.footer.cut");
         device.sync(file)?;
         hongbao_engine::kill_point!("log.footer.synced");

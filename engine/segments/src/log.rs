@@ -21,7 +21,7 @@ use crate::error::OpenError;
 use crate::frame::Identity;
 use crate::group::group_len;
 use crate::meta::{Meta, lock_to_read, lock_to_write, parent, partition_dir};
-use crate::options::SegmentOptions;
+use crate::options::{PAGE_BYTES, SegmentOptions};
 use crate::partition::PartitionLog;
 use crate::recovery::{PartitionRecovery, Place, Recovery};
 use crate::segment::{NextOffsets, SegmentHeader, segment_path};
@@ -74,8 +74,8 @@ impl SegmentLog {
                 return Err(OpenError::Partitions { dir: dir.to_owned(), found, asked });
             }
             Some(meta) if meta.ready => meta,
-            Some(meta) => create(dir, meta, &*device)?,
-            None => create(dir, Meta::fresh(dir, options.partitions)?, &*device)?,
+            Some(meta) => create(dir, meta, &options, &*device)?,
+            None => create(dir, Meta::fresh(dir, options.partitions)?, &options, &*device)?,
         };
         let core = Core::new(meta.log_id, options.segment_bytes, device, clock);
         let commit = Commit::new(meta.partitions, options.sync_max_delay, options.sync_max_bytes);
@@ -174,7 +174,8 @@ impl Inner {
 
 /// Creates all partitions of a log, or what is missing after a crash in here. The meta file says
 /// in the end that they are there, so that a missing segment is never taken for an empty log.
-fn create(dir: &Path, meta: Meta, device: &dyn Device) -> Result<Meta, OpenError> {
+fn create(dir: &Path, meta: Meta, options: &SegmentOptions, device: &dyn Device) -> Result<Meta, OpenError> {
+    let allocated = options.segment_bytes / PAGE_BYTES * PAGE_BYTES;
     meta.write(dir, device)?;
     device.sync_dir(parent(dir)).map_err(OpenError::io(dir))?;
     for partition in 0..meta.partitions {
@@ -183,6 +184,7 @@ fn create(dir: &Path, meta: Meta, device: &dyn Device) -> Result<Meta, OpenError
         let header = SegmentHeader {
             identity: Identity { log_id: meta.log_id, partition, generation: 1 },
             recycled: false,
+            allocated,
             previous: 0,
             base: 0,
             durable: 0,
@@ -192,6 +194,8 @@ fn create(dir: &Path, meta: Meta, device: &dyn Device) -> Result<Meta, OpenError
         let create = || {
             fs::create_dir_all(&partition_dir)?;
             let file = device.create(&path)?;
+            // Its length; the space is reserved with the first group.
+            device.set_len(&file, allocated)?;
             device.write(&file, &mut [IoSlice::new(&header.encode())], 0)?;
             device.sync(&file)?;
             device.sync_dir(&partition_dir)

@@ -12,6 +12,8 @@ pub const TOPICS_MAX: usize = 1_024;
 pub const SEGMENT_BYTES_MIN: u64 = 4 << 10;
 /// Largest segment, in bytes.
 pub const SEGMENT_BYTES_MAX: u64 = 1 << 30;
+/// Segments are sized in whole pages of so many bytes, which is how their headers say it.
+pub(crate) const PAGE_BYTES: u64 = 4 << 10;
 /// Most segments of one partition that trimming keeps to be written again.
 pub const SPARES_MAX: usize = 2;
 
@@ -22,7 +24,8 @@ pub struct SegmentOptions {
     /// Partitions, fixed for the life of the data: 1 to [`PARTITIONS_MAX`].
     pub partitions: u16,
     /// Size of a segment file, [`SEGMENT_BYTES_MIN`] to [`SEGMENT_BYTES_MAX`]. A group must fit
-    /// one. Each partition allocates a segment ahead.
+    /// one. Whole pages of 4 KiB count. Each partition allocates a segment ahead; one that was begun
+    /// with less stays as small.
     pub segment_bytes: u64,
     /// Longest time a group waits for others to share its sync, counted from the first one not
     /// synced. Zero syncs as fast as the device does.

@@ -6,6 +6,9 @@
 //! says that it was durable (a later frame, a later segment, a footer), a group that was promised
 //! is gone: the partition is damaged (I26). Else the machine or the process stopped in the middle
 //! of a write, nobody was told of it, and what is left is cut off.
+//!
+//! A file that lost its end holds nothing that says so. But it had its whole length before anything
+//! in it was synced, and its header says how long that is.
 
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
@@ -239,6 +242,10 @@ impl Place<'_> {
             let proof = format!("found {found}, but everything up to {durable} was durable");
             return Ok(Err(format!("{}, position {}", place(&proof), rebuild.position)));
         }
+        let len = file.metadata().map_err(OpenError::io(&path))?.len();
+        if let Some(what) = tail.header.is_short(len, durable.max(rebuild.durable)) {
+            return Ok(Err(format!("{}: {what}", path.display())));
+        }
         Ok(Ok(rest))
     }
 
@@ -329,6 +336,7 @@ impl Rebuild {
             data_at: segment.data_at,
             end: tail.at,
             chain: self.chain,
+            room: if tail.header.allocated == 0 { u64::MAX } else { tail.header.allocated },
             allocated: false,
             closed: tail.closed,
         })

@@ -1,7 +1,7 @@
 //! What opening a partition changes on disk: torn ends are cut off, what is readable is made
 //! durable, missing footers are written.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, IoSlice};
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use crate::append::Writer;
 use crate::error::OpenError;
 use crate::options::SPARES_MAX;
 use crate::partition::Segment;
-use crate::recovery::{Place, Rebuild};
+use crate::recovery::{Place, Rebuild, Tail};
 use crate::segment::{read_up_to, segment_path};
 use crate::walk::Rest;
 
@@ -51,15 +51,25 @@ impl Place<'_> {
             hongbao_engine::kill_point!("log.repair.removed");
         }
         let last = rebuild.shared.segments.back().and_then(|segment| segment.open.as_ref());
-        if let (Some(tail), Some(open)) = (&rebuild.tail, last)
-            && rest.any
-        {
+        if let (Some(tail), Some(open)) = (&rebuild.tail, last) {
             let path = segment_path(&self.dir, tail.generation);
-            let device = &self.core.device;
-            device.truncate(&open.file, tail.at).map_err(OpenError::io(&path))?;
-            device.sync(&open.file).map_err(OpenError::io(&path))?;
+            self.clear(tail, &open.file, rest).map_err(OpenError::io(&path))?;
         }
         Ok(())
+    }
+
+    /// Clears a file behind its end. It is never shorter than its header says once that was synced:
+    /// that would be damage.
+    fn clear(&self, tail: &Tail, file: &File, rest: &Rest) -> io::Result<()> {
+        let device = &self.core.device;
+        let is_short = file.metadata()?.len() < tail.header.allocated;
+        if is_short {
+            device.set_len(file, tail.header.allocated)?;
+        }
+        if rest.any {
+            device.clear_from(file, tail.at)?;
+        }
+        if is_short || rest.any { device.sync(file) } else { Ok(()) }
     }
 
     /// What was read may stand only in the page cache. It is written once more and synced, since

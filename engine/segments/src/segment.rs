@@ -2,7 +2,7 @@
 //! stream.
 //!
 //! ```text
-//! 0   magic, CRC-32C of the header, version, partition, flags
+//! 0   magic, CRC-32C of the header, version, partition, flags (8 bits), pages allocated (24 bits)
 //! 16  log id, generation, header CRC of the last frame before
 //! 32  stream position of the first frame, position known durable, created at (ms)
 //! 56  bytes of the table, number of topics
@@ -24,13 +24,15 @@ use hongbao_engine::records::Offset;
 use crate::error::OpenError;
 use crate::frame::Identity;
 use crate::meta::FORMAT_VERSION;
-use crate::options::TOPICS_MAX;
+use crate::options::{PAGE_BYTES, SEGMENT_BYTES_MAX, TOPICS_MAX};
 use crate::wire::{NUMBER_MAX, Take, aligned, i64_at, put, put_name, u16_at, u32_at, u64_at};
 
 const MAGIC: [u8; 4] = *b"hbS1";
 const FIXED_BYTES: usize = 64;
 const CHECKED_FROM: usize = 8;
 const FLAG_RECYCLED: u32 = 1;
+/// The flags from here on are the number of pages that were allocated.
+const ALLOCATED_SHIFT: u32 = 8;
 const TABLE_ENTRY_BYTES_MAX: usize = 1 + 64 + 8;
 /// Read at once; larger headers take a second read.
 const FIRST_READ_BYTES: usize = 4 << 10;
@@ -45,6 +47,9 @@ pub(crate) struct SegmentHeader {
     /// Whether the file held another segment before, so that what lies behind the last frame says
     /// nothing.
     pub(crate) recycled: bool,
+    /// Bytes that the file had before this header was written, in whole pages: once anything in it
+    /// was synced, a shorter file has lost something (I26). 0 when that is not known.
+    pub(crate) allocated: u64,
     pub(crate) previous: u32,
     pub(crate) base: u64,
     pub(crate) durable: u64,
@@ -69,6 +74,15 @@ impl SegmentHeader {
         aligned((FIXED_BYTES + table) as u64)
     }
 
+    /// Whether a file of `len` bytes without a footer lost its end, which what was `durable` proves:
+    /// the length of the file was synced with it. The first segment is synced when it is made.
+    /// Else the length may never have got to the disk.
+    pub(crate) fn is_short(&self, len: u64, durable: u64) -> Option<String> {
+        let synced = durable > self.base || self.identity.generation == 1;
+        (synced && len < self.allocated)
+            .then(|| format!("it has {len} bytes of {} that were allocated and synced", self.allocated))
+    }
+
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut table = Vec::new();
         for (topic, next) in &self.topics {
@@ -79,7 +93,9 @@ impl SegmentHeader {
         put(&mut out, 0, MAGIC);
         put(&mut out, 8, (FORMAT_VERSION as u16).to_le_bytes());
         put(&mut out, 10, self.identity.partition.to_le_bytes());
-        put(&mut out, 12, (if self.recycled { FLAG_RECYCLED } else { 0 }).to_le_bytes());
+        let pages = (self.allocated / PAGE_BYTES) as u32;
+        let flags = if self.recycled { FLAG_RECYCLED } else { 0 } | pages << ALLOCATED_SHIFT;
+        put(&mut out, 12, flags.to_le_bytes());
         put(&mut out, 16, self.identity.log_id.to_le_bytes());
         put(&mut out, 24, self.identity.generation.to_le_bytes());
         put(&mut out, 28, self.previous.to_le_bytes());
@@ -123,7 +139,7 @@ impl SegmentHeader {
             return Ok(FoundHeader::Unsound(format!("its header is of generation {generation}")));
         }
         Ok(Self::decode(&bytes, *identity).map_or_else(
-            || FoundHeader::Unsound("its table of topics is damaged".to_owned()),
+            || FoundHeader::Unsound("its size or its table of topics is damaged".to_owned()),
             FoundHeader::Sound,
         ))
     }
@@ -143,9 +159,15 @@ impl SegmentHeader {
         if !take.0.is_empty() || u64_at(bytes, 32) >= NUMBER_MAX {
             return None;
         }
+        let flags = u32_at(bytes, 12);
+        let allocated = u64::from(flags >> ALLOCATED_SHIFT) * PAGE_BYTES;
+        if allocated > SEGMENT_BYTES_MAX {
+            return None;
+        }
         Some(Self {
             identity,
-            recycled: u32_at(bytes, 12) & FLAG_RECYCLED != 0,
+            recycled: flags & FLAG_RECYCLED != 0,
+            allocated,
             previous: u32_at(bytes, 28),
             base: u64_at(bytes, 32),
             durable: u64_at(bytes, 40),
@@ -244,12 +266,14 @@ mod tests {
     use super::*;
     use crate::frame::tests::IDENTITY;
 
-    fn header(topics: usize) -> SegmentHeader {
-        let topics = (0..topics).map(|n| (format!("orders.lane-{n:050}").into(), n as u64)).collect();
+    fn header(count: usize) -> SegmentHeader {
+        let topics: NextOffsets =
+            (0..count).map(|n| (format!("orders.lane-{n:050}").into(), n as u64)).collect();
         let base = 1 << 40;
         SegmentHeader {
             identity: IDENTITY,
-            recycled: topics != NextOffsets::new(),
+            recycled: count > 0,
+            allocated: count as u64 * PAGE_BYTES,
             previous: 5,
             base,
             durable: base - 1,
@@ -291,11 +315,12 @@ mod tests {
         let good = header(3).encode();
         let name_at = FIXED_BYTES + 1;
         let entry = 1 + "orders.lane-".len() + 50 + 8;
-        let changes: [(&str, usize, Vec<u8>); 4] = [
+        let changes: [(&str, usize, Vec<u8>); 5] = [
             ("a topic left over", 60, 2_u32.to_le_bytes().to_vec()),
             ("a topic twice", name_at + entry, good[name_at..name_at + entry - 1].to_vec()),
             ("an offset beyond all bounds", name_at + entry - 9, vec![0xff; 8]),
             ("a position beyond all bounds", 32, vec![0xff; 8]),
+            ("a size beyond all bounds", 12, vec![0, 0, 0, 0xff]),
         ];
         for (what, at, bytes) in changes {
             let mut bad = good.clone();

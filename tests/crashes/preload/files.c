@@ -23,7 +23,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { WRITE = 1, SYNC, TRUNCATE, ALLOCATE, CREATE, RENAME, UNLINK, MKDIR, LINK, SEND, FAILED };
+enum { WRITE = 1, SYNC, TRUNCATE, ALLOCATE, CREATE, RENAME, UNLINK, MKDIR, LINK, SEND, FAILED, CLEAR };
 enum { INODES = 1 << 16, TEXT_MAX = 8192 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -209,8 +209,10 @@ int fallocate(int fd, int mode, off_t at, off_t len) {
   uint64_t inode = inode_of(fd, &found);
   pthread_mutex_lock(&lock);
   int result = syscall(SYS_fallocate, fd, mode, at, len);
-  // With any mode the size stays; punched holes are behind what was written.
+  // Without a mode the file grows; a hole reads as zeros. With any other mode nothing is seen.
   if (inode > 1 && result == 0 && mode == 0) note(ALLOCATE, inode, at + len, NULL, NULL, 0);
+  uint64_t bytes = len;
+  if (inode > 1 && result == 0 && (mode & FALLOC_FL_PUNCH_HOLE)) note(CLEAR, inode, at, NULL, &bytes, sizeof bytes);
   pthread_mutex_unlock(&lock);
   return result;
 }

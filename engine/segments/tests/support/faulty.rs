@@ -61,8 +61,12 @@ impl Device for FaultyDevice {
         if self.is(Fault::Allocate) { Err(no_space()) } else { OsDevice.allocate(file, len) }
     }
 
-    fn truncate(&self, file: &File, len: u64) -> io::Result<()> {
-        OsDevice.truncate(file, len)
+    fn set_len(&self, file: &File, len: u64) -> io::Result<()> {
+        OsDevice.set_len(file, len)
+    }
+
+    fn clear_from(&self, file: &File, at: u64) -> io::Result<()> {
+        OsDevice.clear_from(file, at)
     }
 
     fn write(&self, file: &File, slices: &mut [IoSlice<'_>], at: u64) -> io::Result<()> {

@@ -179,9 +179,19 @@ impl Device for LossyDevice {
         Ok(())
     }
 
-    fn truncate(&self, file: &File, len: u64) -> io::Result<()> {
+    fn set_len(&self, file: &File, len: u64) -> io::Result<()> {
         let mut state = self.state.lock().unwrap();
-        OsDevice.truncate(file, len)?;
+        OsDevice.set_len(file, len)?;
+        state.step();
+        Ok(())
+    }
+
+    fn clear_from(&self, file: &File, at: u64) -> io::Result<()> {
+        let mut state = self.state.lock().unwrap();
+        OsDevice.clear_from(file, at)?;
+        if let Some(disk) = state.disk(file)? {
+            disk.dirty.push(at as usize..file.metadata()?.len() as usize);
+        }
         state.step();
         Ok(())
     }

@@ -20,6 +20,7 @@ enum Change {
     Write { at: u64, data: std::ops::Range<usize> },
     Truncate(u64),
     Allocate(u64),
+    Clear { at: u64, len: u64 },
 }
 
 #[derive(Clone, Debug, Default)]
@@ -116,6 +117,9 @@ impl Disk {
             }
             Event::Truncate { inode, len } => self.change(*inode, Change::Truncate(*len)),
             Event::Allocate { inode, len } => self.change(*inode, Change::Allocate(*len)),
+            Event::Clear { inode, at, len } => {
+                self.change(*inode, Change::Clear { at: *at, len: *len });
+            }
             Event::Sync { .. } | Event::FailedSync { .. } | Event::Send { .. } => {}
             Event::Create { inode, path } => {
                 self.contents.entry(*inode).or_default();
@@ -265,6 +269,10 @@ fn apply(bytes: &mut Vec<u8>, change: &Change, keep: u64, trace: &Trace) {
         Change::Allocate(len) => {
             let len = bytes.len().max(*len as usize);
             bytes.resize(len, 0);
+        }
+        Change::Clear { at, len } => {
+            let end = bytes.len().min((at + len) as usize);
+            bytes[(*at as usize).min(end)..end].fill(0);
         }
         Change::Write { at, data } => {
             let data = trace.data(data);

@@ -32,6 +32,12 @@ pub enum Event {
         inode: u64,
         len: u64,
     },
+    /// What the file holds there reads as zeros from now on; its size stays.
+    Clear {
+        inode: u64,
+        at: u64,
+        len: u64,
+    },
     Create {
         inode: u64,
         path: String,
@@ -108,6 +114,10 @@ impl Trace {
             7 => Event::Unlink { path: text },
             8 => Event::MakeFolder { inode, path: text },
             9 => two().map(|(from, to)| Event::Link { from, to })?,
+            12 => {
+                let len = self.bytes.get(data)?.try_into().ok()?;
+                Event::Clear { inode, at: number, len: u64::from_le_bytes(len) }
+            }
             11 => Event::FailedSync { inode },
             10 => Event::Send { socket: inode, part: number, data },
             _ => return None,
