@@ -66,8 +66,8 @@ impl CashFirst {
         }
     }
 
-    /// The process has ended, and with it what waited.
-    pub fn end_of_process(&mut self) {
+    /// Another process starts: what the one before had waiting has ended with it.
+    pub fn start_of_process(&mut self) {
         self.waiting.clear();
     }
 

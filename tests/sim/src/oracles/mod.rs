@@ -112,10 +112,10 @@ impl<'l> Oracles<'l> {
         Ok(())
     }
 
-    /// The process has ended.
-    pub fn end_of_process(&mut self) {
+    /// A process starts, over what is durable now.
+    pub fn start_of_process(&mut self) {
         if let Some(cash_first) = &mut self.cash_first {
-            cash_first.end_of_process();
+            cash_first.start_of_process();
         }
     }
 

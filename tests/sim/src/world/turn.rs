@@ -315,6 +315,8 @@ impl World<'_, '_> {
         self.stores_change();
         self.losses_happen();
         self.look_at_beginnings();
+        self.follow()?;
+        self.oracles.start_of_process();
         self.estate.fuse.renew();
         self.estate.fuse.set_process(self.processes);
         self.estate.clock.boot();
