@@ -113,6 +113,11 @@ pub fn is_planted(mutant: Mutant) -> bool {
     PLANTED.load(Ordering::Relaxed) == mutant as u8
 }
 
+/// Lets [`stray`] begin anew, so that one run of a simulator says nothing to the next.
+pub fn restart() {
+    STRAY.store(0, Ordering::Relaxed);
+}
+
 /// A number that follows from nothing in the log: another one at each call.
 #[must_use]
 pub fn stray() -> u64 {

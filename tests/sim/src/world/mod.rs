@@ -51,6 +51,8 @@ pub struct Run {
 /// Plays a plan.
 #[must_use]
 pub fn run(plan: &Plan, trace: Trace) -> Run {
+    #[cfg(feature = "mutants")]
+    hongbao_engine::mutants::restart();
     let trace = Arc::new(trace);
     let estate = Estate::new(&plan.options, Arc::clone(&trace));
     let log = estate.log.undisturbed();
