@@ -21,6 +21,7 @@ pub fn draw(seed: u64) -> Options {
     let count = random.within(1, 3) as usize;
     let downstreams: Vec<DownstreamOptions> = (0..count).map(|_| downstream(random)).collect();
     let lanes = (0..3).map(|lane| lane_of(random, lane, count)).collect();
+    let log = if random.chance(300) { LogProfile::Broker } else { LogProfile::Segments };
     let pool = random.chance(300).then(|| PoolOptions {
         rate: random.magnitude(20, 2_000),
         floor_permille: *random.pick(&[0, 50, 200]),
@@ -28,14 +29,14 @@ pub fn draw(seed: u64) -> Options {
     Options {
         seed,
         partitions: *random.pick(&[1, 1, 2, 2, 3, 4]),
-        log: if random.chance(300) { LogProfile::Broker } else { LogProfile::Segments },
+        log,
         sync_ms: *random.pick(&[(0, 1), (1, 5), (1, 20), (5, 80)]),
         tick_ms: *random.pick(&[250, 1_000, 1_000]),
         laziness: knob(random, &[0, 100, 300], &[700]) as u32,
         window_keys: knob(random, &[4, 64, 1_000], &[1, 2]) as usize,
         users_max: knob(random, &[4, 100], &[1]) as usize,
         recent_orders_max: knob(random, &[4, 64, 1_000], &[1]) as usize,
-        task: task(random),
+        task: task(random, log),
         dispatch,
         lanes,
         pool,
@@ -45,13 +46,16 @@ pub fn draw(seed: u64) -> Options {
     }
 }
 
-fn task(random: &mut Random) -> TaskOptions {
+fn task(random: &mut Random, log: LogProfile) -> TaskOptions {
+    let staged_bytes_max = knob(random, &[1 << 16, 192 << 20], &[1 << 12]) as usize;
+    // A fold behind a gap stages all that lies between the gap and what closes it.
+    let staged_bytes_min = if log == LogProfile::Broker { 1 << 20 } else { 0 };
     TaskOptions {
         read_bytes_max: knob(random, &[1 << 12, 1 << 16, 1 << 20], &[1, 200]) as usize,
         commit_records: knob(random, &[20, 100, 1_000_000], &[1, 3]),
         commit_interval_ms: knob(random, &[200, 1_000, 5_000], &[0, 5]),
         commit_staged_bytes: knob(random, &[1 << 14, 64 << 20], &[1, 1 << 10]) as usize,
-        staged_bytes_max: knob(random, &[1 << 16, 192 << 20], &[1 << 12]) as usize,
+        staged_bytes_max: staged_bytes_max.max(staged_bytes_min),
         gap_timeout_ms: 10_000,
         held_bytes_max: 1 << 20,
     }
