@@ -70,7 +70,7 @@ const RESTRICTED: [(&str, &[&str]); 6] = [
     ("axum", &["hongbao-api", "hongbao", "hongbao-hostile"]),
     ("reqwest", &["hongbao-sinks", "hongbao"]),
     ("anyhow", &["hongbao"]),
-    ("clap", &["hongbao"]),
+    ("clap", &["hongbao", "hongbao-crashes", "hongbao-sim"]),
 ];
 
 fn manifests() -> BTreeMap<String, toml::Table> {

@@ -19,10 +19,11 @@ mod traffic;
 #[path = "../../node/wait.rs"]
 mod wait;
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
 
 use ci::Dose;
 use faults::Faults;
@@ -31,25 +32,122 @@ use flips::Flips;
 use images::Images;
 use kills::Kills;
 
-const USAGE: &str = "usage: hongbao-crashes kills|images|flips|faults|ci --program FILE [--preload FILE] [--count N] \
-                     [--seed S] [--jobs N] [--dir DIR]";
-const USAGE_CODE: u8 = 2;
 const JOBS_A_CORE: u64 = 3;
 
-fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let Some((name, options)) =
-        arguments.split_first().and_then(|(name, rest)| Some((name, Options::read(rest)?)))
-    else {
-        eprintln!("{USAGE}");
-        return ExitCode::from(USAGE_CODE);
-    };
-    match run(name, &options) {
-        Ok(Some(figures)) => figures.end(),
-        Ok(None) => {
-            eprintln!("{USAGE}");
-            ExitCode::from(USAGE_CODE)
+/// The real program and its real files against kills, lost power, flipped bytes and a hostile system.
+#[derive(Debug, Parser)]
+#[command(name = "crash", bin_name = "./scripts/crash", max_term_width = 100)]
+#[command(
+    after_help = "Exit codes: 0 nothing found, 1 failed, 2 wrong use, 3 a violation, or a run too weak."
+)]
+struct Cli {
+    #[command(subcommand)]
+    part: Part,
+    #[command(flatten)]
+    how: How,
+}
+
+#[derive(Debug, Subcommand)]
+enum Part {
+    /// The node killed at named places and at any moment, also while it recovers.
+    Kills {
+        /// Kills.
+        #[arg(long, default_value_t = 1_000, value_parser = at_least_one())]
+        count: u64,
+    },
+    /// The data folder as a loss of power at any moment may leave it.
+    Images {
+        /// Images.
+        #[arg(long, default_value_t = 1_000, value_parser = at_least_one())]
+        count: u64,
+        /// On a disk that forgets what was synced: must find something.
+        #[arg(long)]
+        lying: bool,
+    },
+    /// One byte of a stopped data folder changed.
+    Flips {
+        /// Bytes.
+        #[arg(long, default_value_t = 1_000, value_parser = at_least_one())]
+        count: u64,
+    },
+    /// Stopped processes, a bad network, a full disk, a failed sync.
+    Faults {
+        /// Rounds of each.
+        #[arg(long, default_value_t = 3, value_parser = at_least_one())]
+        count: u64,
+    },
+    /// A small dose of all, and a disk that lies; less than a minute once it is built.
+    Ci,
+}
+
+impl Part {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Kills { .. } => "kills",
+            Self::Images { .. } => "images",
+            Self::Flips { .. } => "flips",
+            Self::Faults { .. } => "faults",
+            Self::Ci => "ci",
         }
+    }
+}
+
+#[derive(Debug, Args)]
+struct How {
+    /// Chooses places, moments and bytes.
+    #[arg(long, global = true, default_value_t = 1)]
+    seed: u64,
+    /// Data folders at a time; three a core unless given: processes that start, recover and are killed
+    /// wait much.
+    #[arg(long, global = true, value_parser = at_least_one())]
+    jobs: Option<u64>,
+    /// Where a folder of its own is made for the data: in memory unless given, since a killed process
+    /// loses nothing that it has written. What failed is kept there.
+    #[arg(long, global = true)]
+    dir: Option<PathBuf>,
+    /// The program with kill points.
+    #[arg(
+        long,
+        global = true,
+        env = "HONGBAO_CRASH_PROGRAM",
+        default_value = "hongbao-kill-points",
+        hide = true
+    )]
+    program: PathBuf,
+    /// The library that records calls and fails them.
+    #[arg(
+        long,
+        global = true,
+        env = "HONGBAO_CRASH_PRELOAD",
+        default_value = "hongbao-crashes-files.so",
+        hide = true
+    )]
+    preload: PathBuf,
+}
+
+fn at_least_one() -> clap::builder::RangedU64ValueParser {
+    clap::value_parser!(u64).range(1..)
+}
+
+impl How {
+    fn jobs(&self) -> u64 {
+        let usual =
+            || std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64) * JOBS_A_CORE;
+        self.jobs.unwrap_or_else(usual)
+    }
+
+    fn folder(&self, part: &str) -> io::Result<PathBuf> {
+        let parent = self.dir.clone().unwrap_or_else(|| PathBuf::from("/dev/shm"));
+        let folder = parent.join(format!("hongbao-{part}-{}", std::process::id()));
+        std::fs::create_dir_all(&folder)?;
+        Ok(folder)
+    }
+}
+
+fn main() -> ExitCode {
+    let Cli { part, how } = Cli::parse();
+    match run(&part, how) {
+        Ok(figures) => figures.end(),
         Err(error) => {
             eprintln!("error: {error}");
             ExitCode::FAILURE
@@ -57,71 +155,21 @@ fn main() -> ExitCode {
     }
 }
 
-/// `--name value` pairs.
-struct Options(BTreeMap<String, String>);
-
-impl Options {
-    fn read(arguments: &[String]) -> Option<Self> {
-        let pairs = arguments.chunks(2).map(|pair| match pair {
-            [name, value] => Some((name.strip_prefix("--")?.to_owned(), value.clone())),
-            _ => None,
-        });
-        pairs.collect::<Option<BTreeMap<_, _>>>().map(Self)
-    }
-
-    fn number(&self, name: &str, usual: u64) -> io::Result<u64> {
-        let wrong = |_| io::Error::other(format!("--{name} is not a number"));
-        self.0.get(name).map_or(Ok(usual), |text| text.parse().map_err(wrong))
-    }
-
-    fn path(&self, name: &str) -> io::Result<PathBuf> {
-        let missing = || io::Error::other(format!("--{name} is missing"));
-        self.0.get(name).map(PathBuf::from).ok_or_else(missing)
-    }
-
-    /// Where data goes: in memory unless said otherwise, since a killed process loses nothing that
-    /// it has written.
-    fn folder(&self, name: &str) -> io::Result<PathBuf> {
-        let usual = || PathBuf::from("/dev/shm").join(format!("hongbao-{name}-{}", std::process::id()));
-        let folder = self.0.get("dir").map_or_else(usual, PathBuf::from);
-        std::fs::create_dir_all(&folder)?;
-        Ok(folder)
-    }
-}
-
-/// Data folders at a time: processes that start, recover and are killed wait much.
-fn usual_jobs() -> u64 {
-    std::thread::available_parallelism().map_or(JOBS_A_CORE, |cores| cores.get() as u64 * JOBS_A_CORE)
-}
-
-/// Runs a part; none when there is no such.
-fn run(name: &str, options: &Options) -> io::Result<Option<Figures>> {
-    let seed = options.number("seed", 1)?;
-    let program = options.path("program")?;
-    let jobs = options.number("jobs", usual_jobs())?;
-    let folder = options.folder(name)?;
+fn run(part: &Part, how: How) -> io::Result<Figures> {
+    let (folder, jobs) = (how.folder(part.name())?, how.jobs());
     let kept = folder.clone();
-    let figures = match name {
-        "kills" => {
-            kills::run(&Kills { program, folder, count: options.number("count", 1_000)?, seed, jobs })?
-        }
-        "flips" => {
-            flips::run(&Flips { program, folder, count: options.number("count", 1_000)?, seed, jobs })?
-        }
-        "images" => {
-            let (preload, count) = (options.path("preload")?, options.number("count", 1_000)?);
-            let is_lying = options.number("lying", 0)? > 0;
+    let How { seed, program, preload, .. } = how;
+    let figures = match *part {
+        Part::Kills { count } => kills::run(&Kills { program, folder, count, seed, jobs })?,
+        Part::Flips { count } => flips::run(&Flips { program, folder, count, seed, jobs })?,
+        Part::Images { count, lying: is_lying } => {
             images::run(&Images { program, preload, folder, count, seed, jobs, is_lying })?
         }
-        "faults" => {
-            let (preload, count) = (options.path("preload")?, options.number("count", 3)?);
-            faults::run(&Faults { program, preload, folder, count, seed, jobs })?
-        }
-        "ci" => ci::run(&Dose { program, preload: options.path("preload")?, folder, seed, jobs })?,
-        _ => return Ok(None),
+        Part::Faults { count } => faults::run(&Faults { program, preload, folder, count, seed, jobs })?,
+        Part::Ci => ci::run(&Dose { program, preload, folder, seed, jobs })?,
     };
     if figures.violations.is_empty() {
         std::fs::remove_dir_all(kept)?;
     }
-    Ok(Some(figures))
+    Ok(figures)
 }

@@ -1,11 +1,14 @@
-//! The simulator's command line: `run`, `seed`, `replay`, `shrink`, `meta`, `mutants`. The last line
-//! on stdout is a JSON object; the exit code is 3 when something was found.
+//! The simulator's command line. The last line on stdout is a JSON object; the exit code is 3 when
+//! something was found.
 
-use std::path::Path;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
+use clap::{Args, Parser, Subcommand};
 use hongbao_engine::clock::{Clock, SystemClock};
+use hongbao_sim::mutants::Hunt;
 use hongbao_sim::plan::{Plan, generate};
 use hongbao_sim::report::set::{SetSpec, cpu_seconds, play};
 use hongbao_sim::report::timeline::story;
@@ -20,86 +23,151 @@ use serde_json::json;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const FOUND: u8 = 3;
-const WRONG_USE: u8 = 2;
 
-const USAGE: &str = "\
-sim run --seeds FIRST..LAST [--threads N] [--for SECONDS]   plays seeds
-sim seed N [--trace] [--plan]                               plays one; its history, or its plan as JSON
-sim replay FILE [--trace]                                   plays a stored plan
-sim shrink --seed N [--out FILE]                            the smallest plan that breaks the same
-sim meta --seeds N                                          plays 1..N in two processes, compares hashes
-sim mutants [NAME..] [--seeds N] [--keep]                   seeds until each planted bug is caught
-sim scenarios                                               stored plans, each with its bug planted
-sim hashes FIRST LAST                                       hash of each seed
-all: --mutant NAME plants a bug first";
+/// Plays the real processors, sinks and views through hostile histories made from seeds, in one
+/// thread and in virtual time.
+#[derive(Debug, Parser)]
+#[command(name = "sim", bin_name = "./scripts/sim", max_term_width = 100)]
+#[command(
+    after_help = "Exit codes: 0 nothing found, 1 failed, 2 wrong use, 3 a violation, or a set too weak."
+)]
+struct Cli {
+    /// Plants a bug first, such as M31. Needs a build with the feature `mutants`.
+    #[arg(long, global = true, value_name = "NAME")]
+    mutant: Option<String>,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Plays seeds; the first violation is cut down and told.
+    Run(SetArgs),
+    /// Plays one seed.
+    Seed {
+        seed: u64,
+        /// Tells event by event.
+        #[arg(long)]
+        trace: bool,
+        /// Prints the plan as JSON and does not play it.
+        #[arg(long)]
+        plan: bool,
+    },
+    /// Plays a stored plan.
+    Replay {
+        file: PathBuf,
+        /// Tells event by event.
+        #[arg(long)]
+        trace: bool,
+    },
+    /// Finds the smallest plan that breaks the same invariant as a seed.
+    Shrink {
+        #[arg(long)]
+        seed: u64,
+        /// Where to store it; it is printed otherwise.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Plays the same seeds in two processes and compares the hashes of their traces.
+    Meta {
+        /// Plays 1 to this.
+        #[arg(long, default_value_t = 1_000)]
+        seeds: u64,
+        /// Binary of the second process, such as a debug build; the same one unless given.
+        #[arg(long, value_name = "FILE")]
+        other: Option<PathBuf>,
+    },
+    /// Plants each bug in turn and counts seeds until it is caught.
+    Mutants {
+        /// Only these, such as M31.
+        names: Vec<String>,
+        /// Seeds tried at most for one bug.
+        #[arg(long, default_value_t = 10_000)]
+        seeds: u64,
+        /// Stores the smallest plan of each under tests/sim/scenarios.
+        #[arg(long)]
+        keep: bool,
+    },
+    /// Plays the stored scenarios: clean as they are, each broken by its planted bug.
+    Scenarios,
+    /// Prints the hash of each seed, for `meta`.
+    #[command(hide = true)]
+    Hashes { first: u64, last: u64 },
+}
+
+#[derive(Debug, Args)]
+struct SetArgs {
+    /// First and last seed.
+    #[arg(long, value_name = "FIRST..LAST", default_value = "1..1000", value_parser = seed_range)]
+    seeds: RangeInclusive<u64>,
+    /// Threads; as many as there are cores unless given.
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// Ends after so long, whatever is left.
+    #[arg(long = "for", value_name = "SECONDS")]
+    for_s: Option<u64>,
+    /// Ends after so many violations.
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    violations: usize,
+}
+
+fn seed_range(text: &str) -> Result<RangeInclusive<u64>, String> {
+    let number = |text: &str| text.parse::<u64>().map_err(|error| format!("{text:?}: {error}"));
+    let (first, last) = text.split_once("..").ok_or("as in 1..1000")?;
+    let (first, last) = (number(first)?, number(last.trim_start_matches('='))?);
+    if first > last {
+        return Err("the first is behind the last".to_owned());
+    }
+    Ok(first..=last)
+}
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let arguments = Arguments(arguments);
-    if let Some(name) = arguments.value("--mutant")
-        && let Err(text) = hongbao_sim::mutants::plant_named(name)
-    {
-        eprintln!("{text}");
-        return ExitCode::from(WRONG_USE);
-    }
-    let done = match arguments.0.first().map(String::as_str) {
-        Some("run") => run_set(&arguments),
-        Some("seed") => one_seed(&arguments),
-        Some("replay") => replay(&arguments),
-        Some("shrink") => shrink_seed(&arguments),
-        Some("meta") => meta(&arguments),
-        Some("hashes") => hashes(&arguments),
-        Some("mutants") => hongbao_sim::mutants::command(&arguments.0[1..]),
-        Some("scenarios") => hongbao_sim::mutants::scenarios(),
-        _ => Err(USAGE.to_owned()),
-    };
-    match done {
+    let Cli { mutant, verb } = Cli::parse();
+    let planted = mutant.as_deref().map_or(Ok(()), hongbao_sim::mutants::plant_named);
+    match planted.and_then(|()| done(verb, mutant)) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(FOUND),
         Err(text) => {
-            eprintln!("{text}");
-            ExitCode::from(WRONG_USE)
+            eprintln!("error: {text}");
+            ExitCode::FAILURE
         }
     }
 }
 
-struct Arguments(Vec<String>);
-
-impl Arguments {
-    fn value(&self, name: &str) -> Option<&str> {
-        let at = self.0.iter().position(|argument| argument == name)?;
-        self.0.get(at + 1).map(String::as_str)
-    }
-
-    fn number(&self, name: &str) -> Result<Option<u64>, String> {
-        let parse = |text: &str| text.parse().map_err(|_| format!("{name} {text}: not a number\n{USAGE}"));
-        self.value(name).map(parse).transpose()
-    }
-
-    fn has(&self, name: &str) -> bool {
-        self.0.iter().any(|argument| argument == name)
-    }
-
-    fn place(&self, at: usize) -> Result<&str, String> {
-        self.0.get(at).map(String::as_str).ok_or_else(|| USAGE.to_owned())
+/// Whether nothing was found.
+fn done(verb: Verb, mutant: Option<String>) -> Result<bool, String> {
+    match verb {
+        Verb::Run(set) => Ok(run_set(&set)),
+        Verb::Seed { seed, plan: true, .. } => {
+            println!("{}", serde_json::to_string(&generate(seed)).unwrap_or_default());
+            Ok(true)
+        }
+        Verb::Seed { seed, trace, .. } => Ok(show(&generate(seed), trace)),
+        Verb::Replay { file, trace } => Ok(show(&StoredPlan::read(&file)?.plan, trace)),
+        Verb::Shrink { seed, out } => shrink_seed(seed, out.as_deref(), mutant),
+        Verb::Meta { seeds, other } => meta(seeds, other),
+        Verb::Mutants { names, seeds, keep } => {
+            hongbao_sim::mutants::command(&Hunt { names, seeds_max: seeds, keeps: keep })
+        }
+        Verb::Scenarios => hongbao_sim::mutants::scenarios(),
+        Verb::Hashes { first, last } => {
+            hashes(first..=last);
+            Ok(true)
+        }
     }
 }
 
-fn run_set(arguments: &Arguments) -> Result<bool, String> {
-    let seeds = arguments.value("--seeds").unwrap_or("1..1000");
-    let (first, last) = seeds.split_once("..").ok_or_else(|| USAGE.to_owned())?;
-    let number = |text: &str| text.parse::<u64>().map_err(|_| format!("{text}: not a number\n{USAGE}"));
+fn run_set(set: &SetArgs) -> bool {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = arguments.number("--threads")?.map_or(cores, |threads| threads as usize);
-    let spec = SetSpec {
-        first: number(first)?,
-        last: number(last)?,
+    let threads = set.threads.unwrap_or(cores);
+    let result = play(SetSpec {
+        first: *set.seeds.start(),
+        last: *set.seeds.end(),
         threads,
-        deadline: arguments.number("--for")?.map(Duration::from_secs),
-        violations_max: arguments.number("--violations")?.map_or(5, |count| count as usize),
+        deadline: set.for_s.map(Duration::from_secs),
+        violations_max: set.violations,
         tells: true,
-    };
-    let result = play(spec);
+    });
     if let Some((seed, violation)) = result.violations.first_key_value() {
         eprintln!("shrinking seed {seed} ({})", violation.invariant);
         let smallest = shrink(&generate(*seed), &violation.invariant, Effort { runs_max: 1_000 });
@@ -110,25 +178,10 @@ fn run_set(arguments: &Arguments) -> Result<bool, String> {
         eprintln!("too weak: never met {:?}", result.missed);
     }
     println!("{}", result.line("sim", threads));
-    Ok(result.is_good())
+    result.is_good()
 }
 
-fn one_seed(arguments: &Arguments) -> Result<bool, String> {
-    let seed = arguments.place(1)?.parse().map_err(|_| USAGE.to_owned())?;
-    let plan = generate(seed);
-    if arguments.has("--plan") {
-        println!("{}", serde_json::to_string(&plan).unwrap_or_default());
-        return Ok(true);
-    }
-    show(&plan, arguments.has("--trace"))
-}
-
-fn replay(arguments: &Arguments) -> Result<bool, String> {
-    let stored = StoredPlan::read(Path::new(arguments.place(1)?))?;
-    show(&stored.plan, arguments.has("--trace"))
-}
-
-fn show(plan: &Plan, with_trace: bool) -> Result<bool, String> {
+fn show(plan: &Plan, with_trace: bool) -> bool {
     let played = run(plan, if with_trace { Trace::verbose() } else { Trace::default() });
     for line in played.trace.lines() {
         println!("{:>8} {:016x} {}", line.at_ms, line.hash, line.text);
@@ -145,11 +198,10 @@ fn show(plan: &Plan, with_trace: bool) -> Result<bool, String> {
         "turns": stats.turns, "hash": format!("{:016x}", played.hash), "simulated_ms": stats.virtual_ms,
     });
     println!("{line}");
-    Ok(played.violation.is_none())
+    played.violation.is_none()
 }
 
-fn shrink_seed(arguments: &Arguments) -> Result<bool, String> {
-    let seed = arguments.number("--seed")?.ok_or_else(|| USAGE.to_owned())?;
+fn shrink_seed(seed: u64, out: Option<&Path>, mutant: Option<String>) -> Result<bool, String> {
     let plan = generate(seed);
     let Some(violation) = run(&plan, Trace::default()).violation else {
         println!("{}", json!({"name": "sim shrink", "seeds": 1, "violations": 0}));
@@ -158,32 +210,28 @@ fn shrink_seed(arguments: &Arguments) -> Result<bool, String> {
     let smallest = shrink(&plan, &violation.invariant, Effort::default());
     println!("{}", story(&smallest));
     let steps = smallest.steps.len();
-    let mutant = arguments.value("--mutant").map(str::to_owned);
     let kept = StoredPlan { invariant: violation.invariant, note: violation.what, mutant, plan: smallest };
-    match arguments.value("--out") {
-        Some(path) => kept.write(Path::new(path))?,
+    match out {
+        Some(path) => kept.write(path)?,
         None => println!("{}", serde_json::to_string(&kept).unwrap_or_default()),
     }
     println!("{}", json!({"name": "sim shrink", "seeds": 1, "violations": 1, "steps": steps}));
     Ok(false)
 }
 
-fn hashes(arguments: &Arguments) -> Result<bool, String> {
-    let number = |at| arguments.place(at)?.parse::<u64>().map_err(|_| USAGE.to_owned());
-    for seed in number(1)?..=number(2)? {
+fn hashes(seeds: RangeInclusive<u64>) {
+    for seed in seeds {
         let played = run(&generate(seed), Trace::default());
         println!("{seed} {:016x} {}", played.hash, played.events);
     }
-    Ok(true)
 }
 
 /// The same seeds in two processes give the same hashes; where they do not, the first event that
 /// differs is told.
-fn meta(arguments: &Arguments) -> Result<bool, String> {
+fn meta(seeds: u64, other: Option<PathBuf>) -> Result<bool, String> {
     let clock = SystemClock::new();
-    let seeds = arguments.number("--seeds")?.unwrap_or(1_000);
     let binary = std::env::current_exe().map_err(|error| error.to_string())?;
-    let other = arguments.value("--other").map_or_else(|| binary.clone(), Into::into);
+    let other = other.unwrap_or_else(|| binary.clone());
     let start = |binary: &Path| {
         let mut command = Command::new(binary);
         command.args(["hashes", "1", &seeds.to_string()]).stdout(std::process::Stdio::piped());

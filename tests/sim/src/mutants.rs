@@ -7,13 +7,24 @@ mod planting;
 #[cfg(feature = "mutants")]
 pub use planting::{command, plant_named, scenarios};
 
+/// Which bugs to plant, and how long to look for each.
+#[derive(Clone, Debug)]
+pub struct Hunt {
+    /// Names; empty for all.
+    pub names: Vec<String>,
+    /// Seeds tried at most for one bug.
+    pub seeds_max: u64,
+    /// Stores the smallest plan of each as a scenario.
+    pub keeps: bool,
+}
+
 /// Plants each bug, or those named, until it is caught; prints a table and a line of JSON. False
 /// when one was not caught.
 ///
 /// # Errors
 /// Wrong use, or a build without the feature.
 #[cfg(not(feature = "mutants"))]
-pub fn command(_arguments: &[String]) -> Result<bool, String> {
+pub fn command(_hunt: &Hunt) -> Result<bool, String> {
     Err("this needs the feature `mutants`: use ./scripts/sim mutants".to_owned())
 }
 

@@ -13,35 +13,21 @@ use crate::stored::{self, StoredPlan};
 use crate::trace::Trace;
 use crate::world::run;
 
-/// Seeds tried at most for one bug.
-const SEEDS_MAX: u64 = 10_000;
+use super::Hunt;
 
-/// See [`super::command`]. With `--keep` the smallest plan of each is stored as a scenario.
+/// See [`super::command`].
 ///
 /// # Errors
-/// Wrong use.
-pub fn command(arguments: &[String]) -> Result<bool, String> {
+/// A name that is none of the simulator's bugs, or a scenario that cannot be stored.
+pub fn command(hunt: &Hunt) -> Result<bool, String> {
     let clock = SystemClock::new();
-    let seeds_at = arguments.iter().position(|argument| argument == "--seeds");
-    let seeds_max = match seeds_at.and_then(|at| arguments.get(at + 1)) {
-        Some(text) => text.parse().map_err(|_| format!("{text}: not a number"))?,
-        None => SEEDS_MAX,
-    };
-    let keeps = arguments.iter().any(|argument| argument == "--keep");
-    let named = |mutant: &Mutant| arguments.contains(&format!("{mutant:?}"));
-    if let Some(mutant) = Mutant::OF_SEGMENTS.iter().find(|mutant| named(mutant)) {
-        return Err(format!(
-            "{mutant:?} is caught by engine/segments/tests/planted.rs, not by the simulator"
-        ));
-    }
-    let all = !arguments.iter().any(|argument| argument.starts_with('M'));
+    let mutants = chosen(&hunt.names)?;
     let mut stats = Stats::default();
     let (mut caught, mut missed, mut tried) = (Vec::new(), Vec::new(), 0);
-    let is_tried = |mutant: &&Mutant| if all { !Mutant::OF_SEGMENTS.contains(mutant) } else { named(mutant) };
-    for mutant in Mutant::ALL.iter().filter(is_tried) {
+    for mutant in &mutants {
         plant(*mutant);
-        let found = hunt(seeds_max, &mut tried, &mut stats);
-        if let (true, Some((seed, violation))) = (keeps, &found) {
+        let found = seek(hunt.seeds_max, &mut tried, &mut stats);
+        if let (true, Some((seed, violation))) = (hunt.keeps, &found) {
             keep(*mutant, *seed, violation)?;
         }
         plant(Mutant::None);
@@ -113,6 +99,21 @@ pub fn scenarios() -> Result<bool, String> {
     Ok(wrong.is_empty() && !all.is_empty())
 }
 
+/// Those named, or all that are the simulator's to catch.
+fn chosen(names: &[String]) -> Result<Vec<Mutant>, String> {
+    if names.is_empty() {
+        let is_ours = |mutant: &&Mutant| !Mutant::OF_SEGMENTS.contains(mutant);
+        return Ok(Mutant::ALL.iter().filter(is_ours).copied().collect());
+    }
+    let named = |name: &String| match by_name(name)? {
+        mutant if Mutant::OF_SEGMENTS.contains(&mutant) => {
+            Err(format!("{name} is caught by engine/segments/tests/planted.rs, not by the simulator"))
+        }
+        mutant => Ok(mutant),
+    };
+    names.iter().map(named).collect()
+}
+
 fn by_name(name: &str) -> Result<Mutant, String> {
     let found = Mutant::ALL.iter().find(|mutant| format!("{mutant:?}") == name);
     found.copied().ok_or_else(|| format!("{name}: no such planted bug"))
@@ -129,7 +130,7 @@ fn keep(mutant: Mutant, seed: u64, violation: &Violation) -> Result<(), String> 
 }
 
 /// Plays seeds until something is found.
-fn hunt(seeds_max: u64, tried: &mut u64, stats: &mut Stats) -> Option<(u64, Violation)> {
+fn seek(seeds_max: u64, tried: &mut u64, stats: &mut Stats) -> Option<(u64, Violation)> {
     for seed in 1..=seeds_max {
         *tried += 1;
         let played = run(&generate(seed), Trace::default());
