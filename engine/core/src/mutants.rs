@@ -86,6 +86,8 @@ mutants! {
     M59, "the winner of an epoch is whoever opened it last (rule 3, I24)";
     M60, "an intent counts before the journal was read up to it (rule 4, I24)";
     M61, "what was trimmed before it was read is skipped over (rule 8, I26)";
+    M62, "limits do not begin anew where a lane is taken over (I21)";
+    M63, "a request leaves although who took over may have used up its key (rule 4, I14)";
     M64, "fresh orders are taken on however many are unresolved (I29)";
     M65, "lower lanes take the permits that cash waits for (I20)";
     M66, "frames of an earlier use of a segment are believed (rule 7)";

@@ -11,6 +11,7 @@ use hongbao_engine::records::Frame;
 
 use super::Dispatcher;
 use super::flight::Stage;
+use super::lane::Lane;
 use super::now::Now;
 use super::open::JOURNAL;
 use super::track::Phase;
@@ -44,6 +45,7 @@ impl Dispatcher {
                     for lane in writers.iter().filter(|_| mutant!(M49)) {
                         self.lanes[*lane].tracks[track].facts.appended();
                     }
+                    self.note_refused(&writers, track);
                     return appended - writers.len();
                 }
                 Err(error @ (LogError::Corrupt { .. } | LogError::Failed(_))) => {
@@ -55,6 +57,17 @@ impl Dispatcher {
                     }
                 }
             }
+        }
+    }
+
+    /// The log had no space for these facts. While intents wait for it, others try whether the
+    /// downstream is back.
+    fn note_refused(&mut self, lanes: &[usize], track: usize) {
+        for lane in lanes {
+            let Lane { line, tracks, .. } = &mut self.lanes[*lane];
+            tracks[track].is_refused = true;
+            let sends = &mut self.lines[*line].sends;
+            sends.probe.take_if(|probe| tracks[track].unflushed.contains(probe));
         }
     }
 
@@ -86,11 +99,13 @@ impl Dispatcher {
         for (index, offset) in writers.iter().zip(appended.first_offsets) {
             let place = &mut self.lanes[*index].tracks[track];
             place.facts.appended();
+            place.is_refused = false;
             place.last_append = Some(appended.position);
             if place.phase == (Phase::Announced { offset: None }) {
                 place.phase = Phase::Announced { offset: Some(offset) };
             }
             if place.facts.is_empty() {
+                place.released.written(appended.position);
                 self.mark_intended(*index, track, appended.position);
             }
         }
@@ -104,6 +119,18 @@ impl Dispatcher {
                 hongbao_engine::kill_point!("sink.intent.written");
                 flight.stage = Stage::Intended(position);
                 place.intended.push_back((position, ticket));
+            }
+        }
+    }
+
+    /// Makes room for as many orders as ended durably (I29). An error of the log is for those to tell
+    /// who go on with it.
+    pub(super) fn let_go(&mut self) {
+        for track in self.lanes.iter_mut().flat_map(|lane| &mut lane.tracks) {
+            if track.released.is_waiting()
+                && let Ok(durable) = self.log.durable(track.partition)
+            {
+                track.released.durable(durable);
             }
         }
     }

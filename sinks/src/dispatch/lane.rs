@@ -44,8 +44,6 @@ pub struct Lane {
     pub stock_orders: u64,
     /// Batches with an intent that are not sent yet.
     pub stock_batches: u32,
-    /// Fresh orders from intent to outcome.
-    pub fresh_in_flight: usize,
     /// Orders that could be intended now; counted once a step.
     pub backlog: u64,
     /// What it did since the start.
@@ -90,19 +88,27 @@ impl Lane {
     }
 
     /// How many more fresh orders may be taken on, so that all of them could become held (I29).
-    ///
-    /// Partitions open one after the other, and those still to come may bring as many as were held
-    /// before: until then the others take on their share and no more. So at most twice
-    /// `held_orders_max` are held, however often a process ends while partitions open.
     #[must_use]
     pub fn fresh_room(&self, held_orders_max: usize) -> usize {
-        let opened = self.tracks.iter().filter(|track| track.is_running() || track.is_halted()).count();
-        let held_orders_max = match self.tracks.len() {
-            0 => held_orders_max,
-            all => (held_orders_max as u128 * opened as u128 / all as u128) as usize,
-        };
-        let unresolved = if mutant!(M64) { 0 } else { self.held() + self.fresh_in_flight };
+        if mutant!(M64) {
+            return held_orders_max;
+        }
+        let unresolved = self.tracks.iter().map(Track::unresolved).fold(0, usize::saturating_add);
         held_orders_max.saturating_sub(unresolved)
+    }
+
+    /// How many of them in one partition.
+    ///
+    /// Partitions open one after the other, and those still to come may bring as many as were held
+    /// before: until then each of the others takes on its share and no more. So at most twice
+    /// `held_orders_max` are held, however often a process ends while partitions open.
+    #[must_use]
+    pub fn fresh_share(&self, track: usize, held_orders_max: usize) -> usize {
+        let is_open = |track: &Track| track.is_running() || track.is_halted();
+        if self.tracks.iter().all(is_open) || mutant!(M64) {
+            return usize::MAX;
+        }
+        (held_orders_max / self.tracks.len()).saturating_sub(self.tracks[track].unresolved())
     }
 
     /// Whether orders were read that were never tried.

@@ -152,6 +152,7 @@ impl Dispatcher {
         let mut worked = self.collect(now);
         worked += self.open_tracks();
         if !self.is_draining {
+            self.let_go();
             worked += self.read(version, now);
             worked += self.plan(now);
         }

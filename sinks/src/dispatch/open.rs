@@ -152,7 +152,6 @@ fn open_lane(spec: &LaneSpec, line: usize, tracks: Vec<Track>, now: Duration) ->
         sendable: VecDeque::new(),
         stock_orders: 0,
         stock_batches: 0,
-        fresh_in_flight: 0,
         backlog: 0,
         counts: LaneCounts::default(),
     }
@@ -238,17 +237,18 @@ impl Dispatcher {
     }
 
     /// Where others write too, whoever had the lane before may have sent up to now: the limits are
-    /// those of a process that starts now (I21).
+    /// those of a process that starts now, or rather when that one sends nothing any more (I21).
     fn begin_limits(&mut self, lane: usize, now: Now) {
-        if self.policy.confirm == Confirm::ByDurability {
+        if self.policy.confirm == Confirm::ByDurability || mutant!(M62) {
             return;
         }
+        let begins = now.mono + self.policy.send_within;
         let Lane { limiter, queries, pool, .. } = &mut self.lanes[lane];
         for limiter in [limiter, queries].into_iter().flatten() {
-            *limiter = Limiter::new(limiter.rate(), now.mono);
+            *limiter = Limiter::new(limiter.rate(), begins);
         }
         if let Some(place) = pool {
-            self.pools[place.pool].0.begin(now.mono);
+            self.pools[place.pool].0.begin(begins);
         }
     }
 
@@ -257,8 +257,11 @@ impl Dispatcher {
         let mut worked = 0;
         for lane in 0..self.lanes.len() {
             let has_room = self.lanes[lane].fresh_room(self.policy.held_orders_max) > 0;
-            let tracks = if has_room { self.lanes[lane].tracks.len() } else { 0 };
-            for track in 0..tracks {
+            for track in 0..self.lanes[lane].tracks.len() {
+                // The life of unresolved orders' keys runs: they are looked up without room too.
+                if !has_room && self.lanes[lane].tracks[track].reader.open_left() == 0 {
+                    continue;
+                }
                 match self.read_track(lane, track, version, now) {
                     Ok(count) => worked += count,
                     Err(ReadError::Log(error)) => self.halt_by_log(lane, track, error),

@@ -49,10 +49,8 @@ impl Dispatcher {
     fn budget(&mut self, index: usize, now: Now) -> Option<Budget> {
         let ahead = self.policy.intent_ahead;
         let orders_max = self.stock_orders_max(index, now);
+        let leaves_probe = self.leaves_probe(index, now);
         let lane = &self.lanes[index];
-        let leaves_probe = self.lines[lane.line].sends.breaker.probes_fresh()
-            && !lane.has_fresh()
-            && self.lanes.iter().any(|other| other.line == lane.line && other.has_fresh());
         let line = &mut self.lines[lane.line];
         let orders = orders_max.checked_sub(lane.stock_orders).filter(|orders| *orders > 0)?;
         let fresh_room = lane.fresh_room(self.policy.held_orders_max);
@@ -69,6 +67,21 @@ impl Dispatcher {
             Admission::Probe | Admission::NotBefore(_) => return None,
         };
         Some(Budget { batches, orders, batch_max, fresh_room, is_probe })
+    }
+
+    /// Whether a probe that should be an order not tried before is for another lane to plan, which has
+    /// such orders and may.
+    fn leaves_probe(&mut self, index: usize, now: Now) -> bool {
+        let line = self.lanes[index].line;
+        if !self.lines[line].sends.breaker.probes_fresh() || self.lanes[index].has_fresh() {
+            return false;
+        }
+        (0..self.lanes.len()).any(|other| {
+            let lane = &self.lanes[other];
+            let is_able =
+                lane.line == line && lane.has_fresh() && lane.fresh_room(self.policy.held_orders_max) > 0;
+            is_able && self.lanes[other].stock_orders < self.stock_orders_max(other, now)
+        })
     }
 
     /// Orders of a lane that may wait with an intent: what its limits let go in `intent_ahead`, so
@@ -118,7 +131,7 @@ impl Dispatcher {
             let track = self.lanes[index].cursor % tracks;
             self.lanes[index].cursor = track + 1;
             idle += 1;
-            if !self.lanes[index].tracks[track].is_running() {
+            if !self.may_plan(index, track, now) {
                 continue;
             }
             let (parts, is_held) = match only_fresh {
@@ -136,6 +149,15 @@ impl Dispatcher {
             idle = 0;
         }
         planned
+    }
+
+    /// Whether intents of a partition would count in time. One that is held up must not hold what the
+    /// lane may plan for all, nor the probe.
+    fn may_plan(&self, lane: usize, track: usize, now: Now) -> bool {
+        let (place, patience) = (&self.lanes[lane].tracks[track], self.policy.send_within);
+        let oldest = place.intended.front().and_then(|(_, ticket)| self.flights.get(ticket));
+        let is_slow = oldest.is_some_and(|flight| flight.intent.age(now) >= patience);
+        place.is_running() && !place.is_held_up(patience) && !is_slow
     }
 
     /// The orders of the next batch, and whether they are held ones, which go first.
@@ -180,8 +202,9 @@ impl Dispatcher {
 
     fn gather_fresh(&mut self, lane: usize, track: usize, budget: &Budget, now: Now) -> Vec<Part> {
         let delay = self.lines[self.lanes[lane].line].capabilities.batch_delay;
+        let fresh_share = self.lanes[lane].fresh_share(track, self.policy.held_orders_max);
         let Track { ready, ready_since, .. } = &mut self.lanes[lane].tracks[track];
-        let count = budget.batch_max.min(budget.fresh_room).min(ready.len());
+        let count = budget.batch_max.min(budget.fresh_room).min(fresh_share).min(ready.len());
         let is_full = ready.len() >= budget.batch_max;
         let has_waited = now.mono.saturating_sub(*ready_since) >= delay;
         let may_wait = count > 0 && count as u64 <= budget.orders;
@@ -215,7 +238,7 @@ impl Dispatcher {
         lane.stock_orders += len as u64;
         lane.backlog = lane.backlog.saturating_sub(len as u64);
         if !is_held {
-            lane.fresh_in_flight += len;
+            lane.tracks[track].fresh_in_flight += len;
         }
         lane.stock_batches += 1;
         if is_probe {

@@ -58,23 +58,26 @@ impl Dispatcher {
 
     fn read_back_track(&mut self, lane: usize, track: usize) -> Result<usize, Stop> {
         let place = &self.lanes[lane].tracks[track];
-        if place.look.is_none() && !place.intended.is_empty() {
+        let is_late = place.lag >= self.policy.send_within;
+        if place.look.is_none() && (!place.intended.is_empty() || is_late) {
             self.look(lane, track)?;
         }
         let folded = self.view.folded(self.lanes[lane].tracks[track].partition)?;
         self.check_replaced(lane, track, folded)?;
         let place = &mut self.lanes[lane].tracks[track];
         let Some(look) = place.look.take_if(|look| look.end <= folded) else { return Ok(0) };
+        place.lag = self.clock.monotonic().saturating_sub(look.since);
         self.make_sendable(lane, track, look.batches, look.since);
         Ok(look.batches)
     }
 
-    /// Asks where the journal ends, for intents that are durable.
+    /// Asks where the journal ends, for intents that are durable, and with none to find out whether it
+    /// is read in time again.
     fn look(&mut self, lane: usize, track: usize) -> Result<(), LogError> {
         let place = &mut self.lanes[lane].tracks[track];
         let durable = self.log.durable(place.partition)?;
         let batches = place.intended.iter().take_while(|(position, _)| *position <= durable).count();
-        if batches > 0 {
+        if batches > 0 || place.lag >= self.policy.send_within {
             let since = self.clock.monotonic();
             let (_, end) = self.log.range(place.partition, JOURNAL)?;
             let end = if mutant!(M60) { 0 } else { end };

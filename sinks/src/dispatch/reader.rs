@@ -22,6 +22,8 @@ pub struct Reader {
     next_offset: Offset,
     ended: VecDeque<(u64, u64)>,
     open: VecDeque<OpenRange>,
+    /// Orders in `open`, at most: those of a range that was begun count until it is done.
+    open_left: u64,
     /// Version of the log's progress when there was nothing more to read.
     end_seen_at: Option<u64>,
 }
@@ -74,13 +76,15 @@ impl Reader {
     pub fn resume(topic: String, resume: &LaneResume) -> Self {
         let skipped = u64::from(mutant!(M46) && resume.low_water > 1);
         let next_seq = resume.low_water.max(1) + skipped;
+        let open: VecDeque<OpenRange> = resume.open.iter().copied().filter(|_| !mutant!(M45)).collect();
         Self {
             topic,
             next_seq,
             // A sequence's offset is at least as large as the number of sequences before it.
             next_offset: next_seq - 1,
             ended: resume.ended.iter().copied().filter(|_| !mutant!(M47)).collect(),
-            open: resume.open.iter().copied().filter(|_| !mutant!(M45)).collect(),
+            open_left: open.iter().map(|range| range.count).sum(),
+            open,
             end_seen_at: None,
         }
     }
@@ -91,6 +95,12 @@ impl Reader {
     #[must_use]
     pub fn wants(&self, ready: usize, ready_min: usize, version: u64) -> bool {
         (ready < ready_min || !self.open.is_empty()) && self.end_seen_at != Some(version)
+    }
+
+    /// Unresolved orders that were not read yet, at most.
+    #[must_use]
+    pub fn open_left(&self) -> u64 {
+        self.open_left
     }
 
     /// Reads once. Fresh orders go to `ready`, unresolved ones to `open`. Returns how many records
@@ -155,8 +165,8 @@ impl Reader {
             self.next_seq = self.next_seq.max(first + count);
             self.ended.pop_front();
         }
-        while self.open.front().is_some_and(|range| range.first + range.count <= self.next_seq) {
-            self.open.pop_front();
+        while let Some(range) = self.open.pop_front_if(|range| range.first + range.count <= self.next_seq) {
+            self.open_left -= range.count;
         }
     }
 

@@ -66,7 +66,6 @@ impl Dispatcher {
 
     /// What a lane would send now, and how many batches of it had to be withdrawn.
     fn want(&mut self, index: usize) -> (Want, usize) {
-        let mut withdrawn = 0;
         let now = self.now();
         let lane = &self.lanes[index];
         let line = &self.lines[lane.line];
@@ -75,13 +74,12 @@ impl Dispatcher {
         if slots == 0 || matches!(admission, Admission::NotBefore(_)) || !lane.has_work() {
             return (Want::default(), 0);
         }
-        while let Some(ticket) = self.lanes[index].sendable.front().copied() {
-            if !self.is_stale(ticket, now) {
-                break;
-            }
-            self.lanes[index].sendable.pop_front();
+        let stale = lane.sendable.iter().take_while(|ticket| self.is_stale(**ticket, now)).count();
+        let stale: Vec<Ticket> = self.lanes[index].sendable.drain(..stale).collect();
+        let withdrawn = stale.len();
+        // From the back, so that fresh orders return in their order.
+        for ticket in stale.into_iter().rev() {
             self.withdraw(ticket, "not sent in time", now);
-            withdrawn += 1;
         }
         let lane = &mut self.lanes[index];
         let front = lane.sendable.front().and_then(|ticket| self.flights.get(ticket)).map(Flight::len);
@@ -107,7 +105,7 @@ impl Dispatcher {
             return false;
         }
         let rules = self.rules(flight.lane);
-        if is_replaceable && rules.may_outlive_key(waited) {
+        if is_replaceable && rules.may_outlive_key(waited) && !mutant!(M63) {
             return true;
         }
         if !flight.is_held {
@@ -193,7 +191,9 @@ impl Dispatcher {
         lane.stock_orders -= flight.len();
         lane.stock_batches -= 1;
         if !flight.is_held {
-            lane.fresh_in_flight -= flight.batch.len();
+            let track = &mut lane.tracks[flight.track];
+            track.fresh_in_flight = track.fresh_in_flight.saturating_sub(flight.batch.len());
+            track.released.add(flight.batch.len());
         }
         self.lines[lane.line].sends.take_probe(ticket);
         Some(flight)

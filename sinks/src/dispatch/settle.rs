@@ -48,7 +48,9 @@ impl Dispatcher {
         hongbao_engine::kill_point!("sink.answered");
         let ending = self.note_ending(&flight, ticket, &outcomes, pause.as_ref(), at, now);
         if !flight.is_held {
-            self.lanes[flight.lane].fresh_in_flight -= flight.batch.len();
+            let track = &mut self.lanes[flight.lane].tracks[flight.track];
+            track.fresh_in_flight = track.fresh_in_flight.saturating_sub(flight.batch.len());
+            track.released.add(flight.batch.len());
         }
         if self.lanes[flight.lane].tracks[flight.track].is_halted() {
             return;
@@ -146,7 +148,7 @@ impl Dispatcher {
             Verdict::End(stage, reason) => {
                 lane.counts.ended(stage);
                 track.facts.add(stage, &reason, seq, 1);
-                track.held.remove(seq);
+                track.released.add(usize::from(track.held.remove(seq).is_some()));
                 return;
             }
             Verdict::Hold(stage, reason, then) => {

@@ -25,6 +25,8 @@ pub struct Track {
     pub phase: Phase,
     /// Facts on their way to the journal.
     pub facts: Facts,
+    /// The log had no space for them the last time.
+    pub is_refused: bool,
     /// Where its last facts were appended.
     pub last_append: Option<Position>,
     /// When it started to run.
@@ -37,12 +39,18 @@ pub struct Track {
     pub ready_since: Duration,
     /// Orders kept one by one.
     pub held: HeldOrders,
+    /// Fresh orders from intent to outcome.
+    pub fresh_in_flight: usize,
+    /// Orders whose outcome the next process might not see yet.
+    pub released: Released,
     /// Batches whose intents are not in the log yet.
     pub unflushed: Vec<Ticket>,
     /// Batches whose intents are in the log and not known to count, in order.
     pub intended: VecDeque<(Position, Ticket)>,
     /// How far the journal is to be read before the first of them count. Only by reading.
     pub look: Option<Look>,
+    /// How long it took to read up to the last such end. Only by reading.
+    pub lag: Duration,
     /// Up to where the journal is known to hold nobody who replaces this track. Only by reading.
     pub unreplaced: Offset,
 }
@@ -56,6 +64,49 @@ pub struct Look {
     pub since: Duration,
     /// How many of the batches intended were durable then.
     pub batches: usize,
+}
+
+/// Orders that were let go by facts which are not durable: whoever opens after a crash holds them again.
+#[derive(Debug, Default)]
+pub struct Released {
+    unwritten: usize,
+    written: VecDeque<(Position, usize)>,
+    len: usize,
+}
+
+impl Released {
+    /// How many.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// So many more, by facts that are not in the log yet.
+    pub fn add(&mut self, count: usize) {
+        self.unwritten += count;
+        self.len += count;
+    }
+
+    /// All facts so far are in the log, in front of this position.
+    pub fn written(&mut self, position: Position) {
+        let count = std::mem::take(&mut self.unwritten);
+        if count > 0 {
+            self.written.push_back((position, count));
+        }
+    }
+
+    /// Whether facts wait to become durable.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        !self.written.is_empty()
+    }
+
+    /// The log is durable up to here.
+    pub fn durable(&mut self, durable: Position) {
+        while let Some((_, count)) = self.written.pop_front_if(|(position, _)| *position <= durable) {
+            self.len -= count;
+        }
+    }
 }
 
 /// How far a track is with opening.
@@ -85,15 +136,19 @@ impl Track {
             partition,
             phase: Phase::CatchingUp { end: journal_end },
             facts: Facts::default(),
+            is_refused: false,
             last_append: None,
             opened_at: Now { wall_ms: 0, mono: Duration::ZERO, has_gone_back: false },
             reader: Reader::default(),
             ready: Ready::default(),
             ready_since: Duration::ZERO,
             held: HeldOrders::default(),
+            fresh_in_flight: 0,
+            released: Released::default(),
             unflushed: Vec::new(),
             intended: VecDeque::new(),
             look: None,
+            lag: Duration::ZERO,
             unreplaced: 0,
         }
     }
@@ -108,6 +163,20 @@ impl Track {
     #[must_use]
     pub fn is_halted(&self) -> bool {
         matches!(self.phase, Phase::Halted(_))
+    }
+
+    /// Orders that count against the lane's bound (I29).
+    #[must_use]
+    pub fn unresolved(&self) -> usize {
+        let unread = usize::try_from(self.reader.open_left()).unwrap_or(usize::MAX);
+        (self.held.len() + self.fresh_in_flight + self.released.len()).saturating_add(unread)
+    }
+
+    /// Whether intents made now would wait: the log took none of the last ones, or the journal is read
+    /// so late that none could be sent in time.
+    #[must_use]
+    pub fn is_held_up(&self, send_within: Duration) -> bool {
+        self.is_refused || self.lag >= send_within
     }
 
     /// Stops it for good and lets go of its orders. What it had under way is unresolved for

@@ -61,9 +61,9 @@ impl Pool {
         Self { permits, floor, lanes, turn: 0 }
     }
 
-    /// Begins anew, empty: somebody else may have sent up to now (I21).
-    pub fn begin(&mut self, now: Duration) {
-        self.permits = Limiter::new(self.permits.rate(), now);
+    /// Begins anew, empty until then: somebody else may send up to there (I21).
+    pub fn begin(&mut self, begins: Duration) {
+        self.permits = Limiter::new(self.permits.rate(), begins);
     }
 
     /// Largest batch that a lane of this rank can ever get permits for.

@@ -74,11 +74,11 @@ pub struct Limiter {
 }
 
 impl Limiter {
-    /// An empty limiter (I21).
+    /// An empty limiter that begins to fill at `begins`, now or later (I21).
     #[must_use]
-    pub fn new(rate: Rate, now: Duration) -> Self {
+    pub fn new(rate: Rate, begins: Duration) -> Self {
         let level = if mutant!(M39) { u128::from(rate.burst) * PERMIT } else { 0 };
-        Self { rate, refill_milli: rate.refill_milli(), level, at: now }
+        Self { rate, refill_milli: rate.refill_milli(), level, at: begins }
     }
 
     /// A limiter with a refill of its own, in thousandths of a permit per second. For shares.
@@ -113,6 +113,7 @@ impl Limiter {
     /// Permits that will have been there by `ahead` from now if those of now are taken meanwhile.
     pub fn available_within(&mut self, ahead: Duration, now: Duration) -> u64 {
         self.available(now);
+        let ahead = (now + ahead).saturating_sub(self.at);
         let coming = ahead.as_nanos().min(u128::from(u64::MAX)) * u128::from(self.refill_milli);
         u64::try_from((self.level + coming) / PERMIT).unwrap_or(u64::MAX)
     }
@@ -144,7 +145,8 @@ impl Limiter {
         }
         let missing = u128::from(count) * PERMIT - self.level;
         let nanos = missing.div_ceil(u128::from(self.refill_milli));
-        Some(Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)))
+        let begins_in = self.at.saturating_sub(now);
+        Some(begins_in.saturating_add(Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))))
     }
 }
 

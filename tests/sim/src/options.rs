@@ -4,7 +4,7 @@ mod draw;
 
 use serde::{Deserialize, Serialize};
 
-pub use draw::draw;
+pub use draw::{draw, is_handover};
 
 /// Everything about a world but what happens in it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -97,6 +97,9 @@ pub struct LaneOptions {
     pub downstream: usize,
     /// Orders a second; none is unbounded.
     pub rate: Option<u64>,
+    /// Most orders at once; the usual share of the rate unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub burst: Option<u64>,
     /// Queries a second.
     pub query_rate: Option<u64>,
 }

@@ -26,7 +26,7 @@ pub fn draw(seed: u64) -> Options {
         rate: random.magnitude(20, 2_000),
         floor_permille: *random.pick(&[0, 50, 200]),
     });
-    Options {
+    let mut options = Options {
         seed,
         partitions: *random.pick(&[1, 1, 2, 2, 3, 4]),
         log,
@@ -43,6 +43,50 @@ pub fn draw(seed: u64) -> Options {
         downstreams,
         cash_max_minor: if random.chance(100) { i64::MAX } else { 20_000 },
         deadline_ms: 900_000,
+    };
+    let random = &mut Random::of(seed, "bursts");
+    for lane in &mut options.lanes {
+        lane.burst = lane.rate.filter(|_| random.chance(150)).map(|rate| random.within(1, rate));
+    }
+    if is_handover(seed) {
+        handover(&mut Random::of(seed, "handover"), &mut options);
+    }
+    options
+}
+
+/// Whether what one process does near the end of its time shall meet what the next one does.
+#[must_use]
+pub fn is_handover(seed: u64) -> bool {
+    Random::of(seed, "is handover").chance(60)
+}
+
+/// Lanes that are slower than what comes in, by their limits or by their downstreams, and keys that a
+/// process can sleep through.
+fn handover(random: &mut Random, options: &mut Options) {
+    options.log = LogProfile::Broker;
+    options.task.staged_bytes_max = options.task.staged_bytes_max.max(1 << 20);
+    options.laziness = *random.pick(&[0, 100]);
+    options.pool = None;
+    options.dispatch.send_within_ms = *random.pick(&[1_000, 5_000]);
+    options.dispatch.intent_ahead_ms = 1_000;
+    options.dispatch.key_margin_ms = 100;
+    let has_limits = random.chance(500);
+    for lane in &mut options.lanes {
+        lane.rate = has_limits.then(|| random.magnitude(5, 30));
+        lane.burst = lane.rate.map(|rate| random.within(1, rate));
+    }
+    for downstream in &mut options.downstreams {
+        *downstream = DownstreamOptions::Partner(PartnerOptions {
+            keys: *random.pick(&[Keys::Lasts(1_000), Keys::Lasts(2_000), Keys::Forever]),
+            caches_failures: false,
+            can_query: random.chance(300),
+            max_items: *random.pick(&[1, 1, 2, 5]),
+            max_in_flight: if has_limits { 16 } else { 1 },
+            latency_ms: if has_limits { (1, 3) } else { (20, 100) },
+            timeout_ms: 120,
+            reject_permille: 0,
+            scramble_permille: 0,
+        });
     }
 }
 
@@ -89,6 +133,7 @@ fn lane_of(random: &mut Random, lane: usize, downstreams: usize) -> LaneOptions 
             random.below(downstreams as u64) as usize
         },
         rate: limited.then(|| random.magnitude(5, 2_000)),
+        burst: None,
         query_rate: random.chance(300).then(|| random.magnitude(5, 500)),
     }
 }

@@ -229,7 +229,11 @@ impl<'l> Oracles<'l> {
         }
     }
 
-    fn count_sends(&mut self, sent: &Sent, options: &Options) -> Result<(), Violation> {
+    /// Counts sends of a lane and of the pool: no second has seen too many (I21).
+    ///
+    /// # Errors
+    /// The violation.
+    pub fn count_sends(&mut self, sent: &Sent, options: &Options) -> Result<(), Violation> {
         let Some(index) = LANES.iter().position(|lane| *lane == sent.batch.lane()) else { return Ok(()) };
         let rates = [(index, options.lanes[index].rate), (LANES.len(), options.pool.map(|pool| pool.rate))];
         for (place, rate) in rates {

@@ -2,7 +2,7 @@
 //! comes is drawn by magnitude.
 
 use crate::downstreams::fault::RequestFault;
-use crate::options::{DownstreamOptions, LogProfile, Options, draw};
+use crate::options::{DownstreamOptions, LogProfile, Options, draw, is_handover};
 use crate::random::Random;
 
 use super::{AwardOp, Op, Plan, Poison, Step, StoreName, Twist};
@@ -16,7 +16,9 @@ pub fn generate(seed: u64) -> Plan {
     let options = draw(seed);
     let duration_ms = Random::of(seed, "duration").magnitude(1_000, 40_000).cast_signed();
     let mut steps = Vec::new();
-    awards(seed, &options, duration_ms, &mut steps);
+    // Where lanes are handed over they shall have much to do.
+    let awards_ms = if is_handover(seed) { duration_ms.min(1_000) } else { duration_ms };
+    awards(seed, &options, awards_ms, &mut steps);
     let mut faults =
         Faults { random: Random::of(seed, "faults"), options: &options, duration_ms, steps: &mut steps };
     faults.process();
@@ -293,12 +295,17 @@ impl Faults<'_> {
         if self.options.log != LogProfile::Broker || !self.options.downstreams.iter().all(is_partner) {
             return;
         }
-        let count = if self.random.chance(800) { self.random.magnitude(1, 8) } else { 0 };
+        let is_handover = is_handover(self.options.seed);
+        let count = if is_handover || self.random.chance(800) { self.random.magnitude(1, 8) } else { 0 };
         for _ in 0..count {
             // Awake again before the other one has opened, while it opens, or long after.
-            let most_ms = *self.random.pick(&[20, 20, 300, 300, 20_000]);
+            let most_ms = *self.random.pick(&[20, 20, 300, 300, 5_000, 20_000]);
+            // Limits matter while one is replaced, the life of keys long after.
+            let has_limits = self.options.lanes.iter().any(|lane| lane.rate.is_some());
+            let is_long = is_handover && !has_limits && self.random.chance(700);
+            let least_ms = if is_long { 1_000 } else { 1 };
             let op = Op::Zombie {
-                for_ms: self.random.magnitude(1, most_ms).cast_signed(),
+                for_ms: self.random.magnitude(least_ms, most_ms.max(5 * least_ms)).cast_signed(),
                 awake_ms: self.random.magnitude(10, 5_000).cast_signed(),
                 down_ms: self.random.magnitude(1, 200).cast_signed(),
                 calls: self.random.chance(300).then(|| self.random.magnitude(1, 200)),
@@ -306,7 +313,9 @@ impl Faults<'_> {
                 is_empty: self.random.chance(200),
                 is_opening: self.random.chance(250),
             };
-            self.push(op);
+            let until_ms = if is_handover { self.duration_ms.min(3_000) } else { self.duration_ms };
+            let at_ms = self.random.below(until_ms.cast_unsigned()).cast_signed();
+            self.steps.push(Step { at_ms, op });
         }
     }
 

@@ -264,7 +264,10 @@ fn spec(options: &Options, writer: u64) -> DispatcherSpec {
     let lanes = LANES.iter().zip(&options.lanes).map(|(name, lane)| LaneSpec {
         name: (*name).to_owned(),
         downstream: format!("d{}", lane.downstream),
-        rate: lane.rate.and_then(Rate::per_second),
+        rate: lane.rate.and_then(|rate| match lane.burst {
+            Some(burst) => Rate::with_burst(rate, burst),
+            None => Rate::per_second(rate),
+        }),
         query_rate: lane.query_rate.and_then(Rate::per_second),
     });
     let pools = options.pool.iter().filter_map(|pool| {

@@ -7,8 +7,9 @@
 //! `Opened` that replaced it could be read (rule 4), and nothing later (I24). What it sends then was
 //! accepted and intended, and whoever took over knows the order as one in flight; but by then it may
 //! have come to an end, which the replaced process cannot know, so of I10 and I12 only the downstream's
-//! own book is left. Nor is I21 promised over both from the moment on at which each of them has a lane:
-//! up to then all sends count together, since the new one's limits begin empty where it opens.
+//! own book is left. All sends count together for I21, since the new one's limits begin empty when the
+//! replaced one sends nothing any more; but not where one has a lane in one partition and the other in
+//! another, since each of them bounds its lane as a whole.
 
 use hongbao_engine::commit::Committer;
 use hongbao_sinks::dispatch::Step;
@@ -51,8 +52,8 @@ enum Owner {
 pub struct Owners {
     main: Ownership,
     zombie: Option<Ownership>,
-    /// Both have had a lane since the zombie was paused.
-    is_shared: bool,
+    /// Lanes that both have had at a time, since the zombie was paused, in different partitions.
+    shared: [bool; LANES.len()],
 }
 
 struct Ownership {
@@ -78,9 +79,12 @@ impl Ownership {
     }
 
     fn of(&self, sent: &Sent) -> Owner {
-        let lane = LANES.iter().position(|lane| *lane == sent.batch.lane()).unwrap_or_default();
-        let at = usize::from(sent.batch.partition().0) * LANES.len() + lane;
+        let at = usize::from(sent.batch.partition().0) * LANES.len() + lane_of(sent);
         self.lanes.get(at).copied().unwrap_or(Owner::Never)
+    }
+
+    fn has(&self, lane: usize) -> bool {
+        self.lanes.iter().skip(lane).step_by(LANES.len()).any(|owner| *owner == Owner::Now)
     }
 }
 
@@ -90,6 +94,22 @@ impl Owners {
         let lanes = vec![Owner::Never; self.main.lanes.len()];
         self.main = Ownership { number, lanes };
     }
+
+    fn note_shared(&mut self) {
+        let Some(zombie) = &self.zombie else { return };
+        for (lane, shared) in self.shared.iter_mut().enumerate() {
+            *shared |= self.main.has(lane) && zombie.has(lane);
+        }
+    }
+
+    /// Whether what the zombie sends adds to what its lane sends. Lanes of a pool are as one.
+    fn adds_up(&self, sent: &Sent, has_pool: bool) -> bool {
+        !if has_pool { self.shared.contains(&true) } else { self.shared[lane_of(sent)] }
+    }
+}
+
+fn lane_of(sent: &Sent) -> usize {
+    LANES.iter().position(|lane| *lane == sent.batch.lane()).unwrap_or_default()
 }
 
 /// The random number that a process opens lanes with.
@@ -143,7 +163,7 @@ impl World<'_, '_> {
             None => Ownership::new(number, partitions),
         };
         own.look(&self.oracles, now_ms);
-        self.owners = Some(Owners { main, zombie: Some(own), is_shared: false });
+        self.owners = Some(Owners { main, zombie: Some(own), shared: [false; LANES.len()] });
         self.clients.connection_lost();
         self.end = None;
         self.start_at_ms = now_ms + down_ms.max(&1);
@@ -154,10 +174,10 @@ impl World<'_, '_> {
         let now_ms = self.now_ms();
         let Some(owners) = &mut self.owners else { return };
         owners.main.look(&self.oracles, now_ms);
-        owners.is_shared |= owners.main.lanes.iter().any(|owner| *owner != Owner::Never);
         if let Some(zombie) = &mut owners.zombie {
             zombie.look(&self.oracles, now_ms);
         }
+        owners.note_shared();
     }
 
     /// Whether it gets steps.
@@ -248,7 +268,7 @@ impl World<'_, '_> {
         let lanes = self.process.as_ref().map(|process| &*process.lanes);
         let Some(owners) = &self.owners else { return self.oracles.sent(sent, options, lanes) };
         let zombie = owners.zombie.as_ref().filter(|zombie| zombie.number == number);
-        let counts = zombie.is_none() || !owners.is_shared;
+        let counts = zombie.is_none() || owners.adds_up(sent, options.pool.is_some());
         match zombie.unwrap_or(&owners.main).of(sent) {
             Owner::Until(at_ms) => {
                 let late_ms = sent.at_ms - at_ms;
@@ -258,7 +278,8 @@ impl World<'_, '_> {
                         format!("process {number} sent {late_ms} ms after another had opened the lane");
                     return Err(Violation::new("I24", what));
                 }
-                self.oracles.check_sent(sent, false)
+                self.oracles.check_sent(sent, false)?;
+                if counts { self.oracles.count_sends(sent, options) } else { Ok(()) }
             }
             Owner::Never | Owner::Now if counts => self.oracles.sent(sent, options, lanes),
             Owner::Never | Owner::Now => self.oracles.check_sent(sent, true),
