@@ -35,7 +35,8 @@ pub struct FoldedSettings {
 ///
 /// Their number counts up whenever they differ from those of the last start. They are appended at
 /// every start: a number that is in force already changes nothing, and one whose append a crash
-/// cut short is completed. A file of the last start that is lost, or older than what was folded, does
+/// cut short is completed. Where the log is full and holds them already, they need not stand there
+/// again. A file of the last start that is lost, or older than what was folded, does
 /// not decide the number: the log does.
 pub fn publish_settings(
     log: &dyn Log,
@@ -66,12 +67,37 @@ pub fn publish_settings(
             writer.tick(partition, clock.wall_ms())?;
             writer.settings(partition, number, &body, clock.wall_ms())
         };
-        positions.extend(unless_damaged(partition, publish())?.map(|position| (partition, position)));
+        let published = match publish() {
+            Err(error @ LogError::Full(_)) => {
+                let place = folded.iter().find(|place| place.partition == partition);
+                if !unless_damaged(partition, stands(log, &key, settings.number, place))?.unwrap_or(true) {
+                    let what = format!("settings {number} are not in force in partition {partition}");
+                    return Err(error).context(what);
+                }
+                tracing::warn!(partition = partition.0, %error, "settings that are in force were not repeated");
+                None
+            }
+            published => unless_damaged(partition, published)?,
+        };
+        positions.extend(published.map(|position| (partition, position)));
     }
     hongbao_engine::kill_point!("settings.appended");
     wait_durable(log, clock, &positions)?;
     hongbao_engine::kill_point!("settings.durable");
     Ok(())
+}
+
+/// Whether settings of this number stand in the log of a partition, folded or not. Nothing looks for any
+/// in a partition that is not folded at all.
+fn stands(
+    log: &dyn Log,
+    key: &ControlKey,
+    number: u64,
+    place: Option<&FoldedSettings>,
+) -> Result<bool, LogError> {
+    let Some(place) = place else { return Ok(true) };
+    let is_folded = u64::try_from(place.number).is_ok_and(|folded| folded >= number);
+    Ok(is_folded || last_number_in(log, key, place.partition, place.applied)? >= number)
 }
 
 /// Damage of one partition is not the end of the others.
@@ -198,6 +224,10 @@ lanes:
         hongbao_topology::load(&folder.path().join("topology.yaml"), &|_| None).unwrap()
     }
 
+    fn place(partition: u16, number: i64, applied: Offset) -> FoldedSettings {
+        FoldedSettings { partition: Partition(partition), number, applied }
+    }
+
     struct World {
         _folder: tempfile::TempDir,
         data: DataDir,
@@ -215,14 +245,13 @@ lanes:
 
         /// A start whose intakes have folded up to these numbers and offsets.
         fn start(&self, max_minor: u64, folded: [(i64, Offset); 2]) -> Settings {
-            let place = |(partition, (number, applied)): (u16, (i64, Offset))| FoldedSettings {
-                partition: Partition(partition),
-                number,
-                applied,
-            };
-            let folded: Vec<_> = (0..).zip(folded).map(place).collect();
-            publish_settings(&self.log, &self.clock, &self.data, &topology(max_minor), &folded).unwrap();
+            let [(zero, zero_end), (one, one_end)] = folded;
+            self.publish(max_minor, &[place(0, zero, zero_end), place(1, one, one_end)]).unwrap();
             self.data.folder().read(SETTINGS_FILE, Settings::from_json).unwrap().unwrap()
+        }
+
+        fn publish(&self, max_minor: u64, folded: &[FoldedSettings]) -> anyhow::Result<()> {
+            publish_settings(&self.log, &self.clock, &self.data, &topology(max_minor), folded)
         }
 
         fn lose(&self) {
@@ -261,6 +290,25 @@ lanes:
         std::fs::write(world.data.path(SETTINGS_FILE), old).unwrap();
         assert_eq!(world.start(100, [(5, 10); 2]).number, 6);
         assert_eq!(world.published(), 6);
+    }
+
+    #[test]
+    fn a_full_log_keeps_only_new_settings_from_being_put_in_force() {
+        let world = World::new();
+        assert_eq!(world.start(100, [(0, 0); 2]).number, 1);
+        world.log.set_bytes_max(0);
+        // Both have folded them, or one has them in its log at least; a halted one folds nothing.
+        assert_eq!(world.start(100, [(1, 2); 2]).number, 1);
+        assert_eq!(world.start(100, [(1, 2), (0, 0)]).number, 1);
+        world.publish(100, &[]).unwrap();
+        let error = world.publish(100, &[place(1, 0, 2)]).unwrap_err().to_string();
+        assert!(error.contains("settings 1 are not in force in partition 1"), "{error}");
+        let error = world.publish(200, &[place(0, 1, 2), place(1, 1, 2)]).unwrap_err();
+        assert!(error.to_string().contains("settings 2 are not in force in partition 0"), "{error}");
+        assert!(matches!(error.downcast_ref(), Some(LogError::Full(_))), "{error}");
+        world.log.set_bytes_max(usize::MAX);
+        assert_eq!(world.start(200, [(1, 2); 2]).number, 2);
+        assert_eq!(world.published(), 2);
     }
 
     #[test]

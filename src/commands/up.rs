@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use hongbao_api::reads::{Readiness, Reads};
 use hongbao_api::{ApiOptions, Server, Tokens};
+use hongbao_engine::clock::{Clock, SystemClock};
 use hongbao_engine::task::TaskPolicy;
 use hongbao_topology::Topology;
 use tokio::net::TcpListener;
@@ -26,6 +27,16 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(2);
 /// Supervisors and terminals often send a signal twice: what comes so soon after the first one does not
 /// mean "now".
 const SAME_STOP: Duration = Duration::from_secs(1);
+
+/// How long a stop may take: more than its parts wait one after the other (open requests 10 s,
+/// downstreams 20 s, the ledger and the folds 30 s each). Beyond it a device does not answer, and
+/// threads that wait for it would be waited for without end.
+const STOP_MAX: Duration = Duration::from_secs(120);
+
+/// How long the process may take to end: RocksDB waits for its threads even then.
+const EXIT_MAX: Duration = Duration::from_secs(5);
+
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// Runs until the first SIGTERM or Ctrl-C, then drains.
 pub fn run(global: &Global, args: &UpArgs) -> Outcome {
@@ -68,6 +79,15 @@ pub fn run(global: &Global, args: &UpArgs) -> Outcome {
     runtime.block_on(wait_for_signal(&node, &mut signals));
     eprintln!("draining (a second signal stops at once)");
     runtime.spawn(stop_at_once(signals));
+    after(Arc::new(SystemClock::new()), STOP_MAX, || {
+        eprintln!(
+            "not stopped after {} s: a device does not answer; ended as by a crash, and the next start goes on \
+             from the last commit",
+            STOP_MAX.as_secs()
+        );
+        end_now(1);
+    })
+    .context("cannot watch over the stop")?;
     drop(demo);
     node.reads.draining.store(true, std::sync::atomic::Ordering::Release);
     stop.send_replace(true);
@@ -177,5 +197,47 @@ async fn stop_at_once(mut signals: Signals) {
     }
     signals.next().await;
     eprintln!("stopped at once; the next start goes on from the last commit");
-    std::process::exit(130);
+    end_now(130);
+}
+
+/// Calls `end` once this time is over, on a thread of its own, which nobody waits for.
+fn after(clock: Arc<dyn Clock>, limit: Duration, end: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+    let since = clock.monotonic();
+    let watch = move || {
+        while clock.monotonic().saturating_sub(since) < limit {
+            std::thread::park_timeout(LOOK_EVERY);
+        }
+        end();
+    };
+    std::thread::Builder::new().name("deadline".to_owned()).spawn(watch).map(drop)
+}
+
+/// Ends the process without waiting for anything that goes on in it.
+fn end_now(code: i32) -> ! {
+    let hard = after(Arc::new(SystemClock::new()), EXIT_MAX, || std::process::abort());
+    if hard.is_err() {
+        std::process::abort();
+    }
+    std::process::exit(code);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use hongbao_engine::clock::ManualClock;
+
+    use super::*;
+
+    #[test]
+    fn a_deadline_comes_when_its_time_is_over() {
+        let clock = Arc::new(ManualClock::at(0));
+        let (tell, told) = mpsc::channel();
+        let seen = Arc::clone(&clock);
+        after(Arc::clone(&clock) as _, STOP_MAX, move || tell.send(seen.monotonic()).unwrap()).unwrap();
+        clock.advance(STOP_MAX.checked_sub(Duration::from_millis(1)).unwrap());
+        assert!(told.recv_timeout(LOOK_EVERY * 2).is_err(), "too early");
+        clock.advance(Duration::from_millis(1));
+        assert_eq!(told.recv_timeout(Duration::from_secs(30)), Ok(STOP_MAX));
+    }
 }

@@ -64,10 +64,7 @@ impl RocksStore {
             options.create_if_missing(true);
         }
         manifest::check(&directory.database())?;
-        // A family that is only named would get default options.
-        let families = [(DEFAULT_COLUMN_FAMILY_NAME, options.clone())];
-        let open = || DB::open_cf_with_opts(&options, directory.database(), families.clone());
-        let db = unsure::open(&directory, open, |error| refused(&directory, error))?;
+        let db = unsure::open(&directory, &options, |error| refused(&directory, error))?;
         hongbao_engine::kill_point!("store.opened");
         let store = Self::over(db, directory, environment);
         // Only now: the database's lock says that nobody is writing there.

@@ -1,17 +1,15 @@
 //! Where RocksDB puts the files of commits, and what that costs.
 
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hongbao_engine::store::{Applied, Rows, Store, StoreError};
 
-use crate::commit::{OWN_FILE_BYTES, write_files};
+use crate::commit::OWN_FILE_BYTES;
 use crate::store::{LEVEL0_FILES_MAX, Merging, after_errors};
 use crate::{RocksEnv, RocksStore};
 
 /// A run of `count` rows of `kind`, `step` apart, from `first`.
-fn run(kind: &str, first: u64, step: u64, count: u64) -> Rows {
+pub(crate) fn run(kind: &str, first: u64, step: u64, count: u64) -> Rows {
     let mut rows = Rows::new();
     for index in 0..count {
         rows.put(format!("{kind}{:012}", first + index * step).as_bytes(), &[7; 16]);
@@ -19,7 +17,7 @@ fn run(kind: &str, first: u64, step: u64, count: u64) -> Rows {
     rows
 }
 
-fn commit(store: &RocksStore, runs: &[Rows], offset: u64) {
+pub(crate) fn commit(store: &RocksStore, runs: &[Rows], offset: u64) {
     store.commit(runs, Applied { offset, last_record_crc: 0 }).unwrap();
 }
 
@@ -177,64 +175,5 @@ fn errors_of_merging_are_put_down_to_a_lack_of_space_where_there_is_one() {
     for (errors, excused, free, store, meaning) in cases {
         let case = (errors, excused, free, store);
         assert_eq!(after_errors(errors, excused, free, store), meaning, "{case:?}");
-    }
-}
-
-/// As RocksDB leaves a store when the sync of its MANIFEST fails behind an ingest: the record is there,
-/// the tables that it names are removed, the files handed over are not.
-fn with_a_failed_sync(root: &Path, environment: &RocksEnv, runs: &[Rows]) -> Vec<PathBuf> {
-    let (staging, database) = (root.join("staging"), root.join("db"));
-    let tables = || -> BTreeSet<PathBuf> {
-        let all = std::fs::read_dir(&database).unwrap().map(|entry| entry.unwrap().path());
-        all.filter(|path| path.extension().is_some_and(|suffix| suffix == "sst")).collect()
-    };
-    let store = RocksStore::open(root, environment, "intake/0").unwrap();
-    commit(&store, &[run("on", 0, 1, 10)], 1);
-    let before = tables();
-    let applied = Applied { offset: 2, last_record_crc: 0 };
-    let files = write_files(&staging, 2, &environment.commit_files(), runs, applied).unwrap();
-    let held: Vec<Vec<u8>> = files.iter().map(|path| std::fs::read(path).unwrap()).collect();
-    store.ingest(files.clone()).unwrap();
-    drop(store);
-    for table in tables().difference(&before) {
-        std::fs::remove_file(table).unwrap();
-    }
-    for (file, bytes) in files.iter().zip(held) {
-        std::fs::write(file, bytes).unwrap();
-    }
-    files
-}
-
-#[test]
-fn a_commit_whose_sync_failed_happens_at_the_next_start() {
-    let large = run("on", 10, 1, 80_000);
-    for runs in [vec![run("on", 10, 1, 5)], vec![large.clone(), run("wa", 0, 3, 20)], vec![large]] {
-        let root = tempfile::tempdir().unwrap();
-        let environment = RocksEnv::new(8 << 20).unwrap();
-        let files = with_a_failed_sync(root.path(), &environment, &runs);
-        for _ in 0..2 {
-            let store = RocksStore::open(root.path(), &environment, "intake/0").unwrap();
-            assert_eq!(store.applied().unwrap().offset, 2, "{files:?}");
-            assert_eq!(store.get(b"on000000000010").unwrap(), Some(vec![7; 16]));
-            assert_eq!(std::fs::read_dir(root.path().join("staging")).unwrap().count(), 0);
-        }
-    }
-}
-
-#[test]
-fn files_that_are_not_the_missing_ones_are_not_taken_for_them() {
-    let root = tempfile::tempdir().unwrap();
-    let environment = RocksEnv::new(8 << 20).unwrap();
-    let files = with_a_failed_sync(root.path(), &environment, &[run("on", 10, 1, 5)]);
-    // The same rows once more: of the same size, but not the file that was handed over.
-    let (length, options) = (std::fs::metadata(&files[0]).unwrap().len(), environment.commit_files());
-    let applied = Applied { offset: 2, last_record_crc: 0 };
-    let other =
-        write_files(&root.path().join("staging"), 2, &options, &[run("on", 10, 1, 5)], applied).unwrap();
-    assert_eq!((&other, std::fs::metadata(&other[0]).unwrap().len()), (&files, length));
-    for left in [1, 0] {
-        let error = RocksStore::open(root.path(), &environment, "intake/0").map(drop).unwrap_err();
-        assert!(matches!(error, StoreError::Corrupt(_)), "{left} files: {error}");
-        _ = std::fs::remove_file(&files[0]);
     }
 }

@@ -209,7 +209,7 @@ impl PartitionLog {
         }
         let (generation, segment, open, end) = found?;
         let identity = self.identity(core, generation);
-        Some((Arc::clone(&open.file), segment.seal(identity, open, end)))
+        Some((Arc::clone(&open.file), segment.seal(identity, open, end, shared.durable)))
     }
 
     /// Forgets the index of a segment that has its footer now, after a while.

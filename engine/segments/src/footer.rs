@@ -1,6 +1,7 @@
 //! The footer of a sealed segment: its frame index, so that opening and reading need not walk the
 //! frames. It is written only when the segment and the head of its successor are durable; so a
-//! sound footer proves both.
+//! sound footer proves both. It also says how much behind the segment was durable then: usually the
+//! group for which the successor was begun, which nothing else vouches for (I26).
 //!
 //! ```text
 //! index (see `FrameIndex::encode`), padded with zeros to 64 bytes
@@ -8,7 +9,8 @@
 //! 0   magic, CRC-32C of the trailer, CRC-32C of the index, bytes of the index
 //! 16  log id, generation, partition
 //! 32  stream position of the first frame, and of the end
-//! 48  place of the index in the file, header CRC of the last frame
+//! 48  place of the index in the file, header CRC of the last frame, durable behind the end (in 64
+//!     bytes; 0 in files written before it was noted)
 //! ```
 
 use std::fs::File;
@@ -18,7 +20,7 @@ use crate::device::Device;
 use crate::frame::Identity;
 use crate::index::FrameIndex;
 use crate::segment::read_up_to;
-use crate::wire::{NUMBER_MAX, aligned, put, u16_at, u32_at, u64_at};
+use crate::wire::{ALIGNMENT, NUMBER_MAX, aligned, put, u16_at, u32_at, u64_at};
 
 const MAGIC: [u8; 4] = *b"hbT1";
 const TRAILER_BYTES: usize = 64;
@@ -32,6 +34,8 @@ pub(crate) struct Trailer {
     pub(crate) end: u64,
     /// Header CRC of the last frame.
     pub(crate) chain: u32,
+    /// What was durable behind the end, in units of the alignment; never more than that.
+    beyond: u32,
     index_at: u64,
     index_len: u32,
     index_crc: u32,
@@ -48,6 +52,8 @@ pub(crate) struct Seal {
     pub(crate) base: u64,
     pub(crate) end: u64,
     pub(crate) chain: u32,
+    /// Position up to which the stream is durable now: the end of the segment or behind it.
+    pub(crate) durable: u64,
     /// Where the frames end in the file.
     pub(crate) at: u64,
     /// The encoded index.
@@ -62,6 +68,7 @@ impl Seal {
             base: self.base,
             end: self.end,
             chain: self.chain,
+            beyond: (self.durable.saturating_sub(self.end) / ALIGNMENT).try_into().unwrap_or(u32::MAX),
             index_at: self.at,
             index_len: self.index.len() as u32,
             index_crc: crc32c::crc32c(&self.index),
@@ -92,6 +99,7 @@ impl Trailer {
         put(&mut out, 40, self.end.to_le_bytes());
         put(&mut out, 48, self.index_at.to_le_bytes());
         put(&mut out, 56, self.chain.to_le_bytes());
+        put(&mut out, 60, self.beyond.to_le_bytes());
         let crc = crc32c::crc32c(&out[CHECKED_FROM..]);
         put(&mut out, 4, crc.to_le_bytes());
         out
@@ -116,12 +124,18 @@ impl Trailer {
             base: u64_at(&bytes, 32),
             end: u64_at(&bytes, 40),
             chain: u32_at(&bytes, 56),
+            beyond: u32_at(&bytes, 60),
             index_at: u64_at(&bytes, 48),
             index_len: u32_at(&bytes, 12),
             index_crc: u32_at(&bytes, 8),
         };
-        let known = trailer.base < NUMBER_MAX && trailer.end < NUMBER_MAX;
+        let known = trailer.base < NUMBER_MAX && trailer.end < NUMBER_MAX && trailer.durable() < NUMBER_MAX;
         Ok((sound && known && found == *identity).then_some(trailer))
+    }
+
+    /// The position up to which the stream was durable when the footer was written.
+    pub(crate) fn durable(&self) -> u64 {
+        self.end.saturating_add(u64::from(self.beyond) * ALIGNMENT)
     }
 
     /// Reads the frame index. `None` when it is damaged: the frames can still be walked.
@@ -146,22 +160,46 @@ mod tests {
     use crate::frame::tests::{IDENTITY, header};
     use crate::index::Entry;
 
-    fn sealed() -> (tempfile::NamedTempFile, FrameIndex) {
+    fn seal(file: &File, durable: u64) -> FrameIndex {
         let mut index = FrameIndex::default();
         index.push("journal", Entry::new(&header(), 640));
+        OsDevice.allocate(file, 100_000).unwrap();
+        let (identity, encoded) = (IDENTITY, index.encode());
+        let seal = Seal { identity, base: 100, end: 484, chain: 9, durable, at: 1_024, index: encoded };
+        seal.write(file, &OsDevice).unwrap();
+        index
+    }
+
+    fn sealed() -> (tempfile::NamedTempFile, FrameIndex) {
         let file = tempfile::NamedTempFile::new().unwrap();
-        OsDevice.allocate(file.as_file(), 100_000).unwrap();
-        let seal =
-            Seal { identity: IDENTITY, base: 100, end: 484, chain: 9, at: 1_024, index: index.encode() };
-        seal.write(file.as_file(), &OsDevice).unwrap();
+        let index = seal(file.as_file(), 484 + 640);
         (file, index)
+    }
+
+    #[test]
+    fn says_no_more_than_was_durable() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let most = 484 + u64::from(u32::MAX) * ALIGNMENT;
+        let cases = [
+            (0, 484),
+            (484, 484),
+            (484 + 64, 484 + 64),
+            (484 + 127, 484 + 64),
+            (most, most),
+            (1 << 61, most),
+        ];
+        for (durable, expected) in cases {
+            seal(file.as_file(), durable);
+            let trailer = Trailer::read(file.as_file(), &IDENTITY).unwrap().unwrap();
+            assert_eq!((trailer.end, trailer.durable()), (484, expected), "of {durable}");
+        }
     }
 
     #[test]
     fn is_read_as_written_and_ends_the_file() {
         let (file, index) = sealed();
         let trailer = Trailer::read(file.as_file(), &IDENTITY).unwrap().unwrap();
-        assert_eq!((trailer.base, trailer.end, trailer.chain), (100, 484, 9));
+        assert_eq!((trailer.base, trailer.end, trailer.chain, trailer.durable()), (100, 484, 9, 484 + 640));
         assert_eq!(trailer.read_index(file.as_file()).unwrap(), Some(index.clone()));
         assert_eq!(file.as_file().metadata().unwrap().len(), 1_024 + footer_len(index.encoded_len()));
         let other = Identity { generation: 8, ..IDENTITY };
@@ -181,9 +219,15 @@ mod tests {
             assert_eq!(trailer.read_index(file.as_file()).unwrap(), None, "{trailer:?}");
         }
         let end = file.as_file().metadata().unwrap().len() - TRAILER_BYTES as u64;
-        let beyond = Trailer { end: NUMBER_MAX, ..good };
-        OsDevice.write(file.as_file(), &mut [IoSlice::new(&beyond.encode())], end).unwrap();
-        assert_eq!(Trailer::read(file.as_file(), &IDENTITY).unwrap(), None, "a position beyond all bounds");
+        for (end_of, beyond) in [(NUMBER_MAX, 0), (NUMBER_MAX - 64, 1), (u64::MAX, u32::MAX)] {
+            let beyond = Trailer { end: end_of, beyond, ..good };
+            OsDevice.write(file.as_file(), &mut [IoSlice::new(&beyond.encode())], end).unwrap();
+            assert_eq!(
+                Trailer::read(file.as_file(), &IDENTITY).unwrap(),
+                None,
+                "a position beyond all bounds"
+            );
+        }
     }
 
     #[test]

@@ -74,10 +74,11 @@ pub(crate) struct OpenSegment {
 }
 
 impl Segment {
-    /// The footer of a segment that is complete; `end` is the position of its successor.
-    pub(crate) fn seal(&self, identity: Identity, open: &OpenSegment, end: u64) -> Seal {
-        let at = self.data_at + (end - self.base);
-        Seal { identity, base: self.base, end, chain: open.chain, at, index: open.index.encode() }
+    /// The footer of a segment that is complete; `end` is the position of its successor, and
+    /// everything up to `durable` is durable, that one's head included.
+    pub(crate) fn seal(&self, identity: Identity, open: &OpenSegment, end: u64, durable: u64) -> Seal {
+        let (at, index) = (self.data_at + (end - self.base), open.index.encode());
+        Seal { identity, base: self.base, end, chain: open.chain, durable, at, index }
     }
 }
 

@@ -2,13 +2,13 @@
 //! damage.
 //!
 //! Segments with a sound footer are believed; all others are walked frame by frame. The stream
-//! ends at the first place where no complete, sound group follows. If anything behind that place
-//! says that it was durable (a later frame, a later segment, a footer), a group that was promised
+//! ends at the first place where no complete, sound group follows. If anything says that more was
+//! durable (a later frame, a later segment, the footer of an earlier one), a group that was promised
 //! is gone: the partition is damaged (I26). Else the machine or the process stopped in the middle
 //! of a write, nobody was told of it, and what is left is cut off.
 //!
 //! A file that lost its end holds nothing that says so. But it had its whole length before anything
-//! in it was synced, and its header says how long that is.
+//! in it was synced, and its header says how long that is; the footer before says that it was.
 
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
@@ -88,6 +88,9 @@ pub(crate) struct Tail {
     pub(crate) at: u64,
     pub(crate) closed: bool,
     flaw: Option<&'static str>,
+    /// Whether the header, and with it the length of the file, is known to have been synced: the
+    /// footer before says so, and only a segment with a footer is ever dropped from the front.
+    head_synced: bool,
 }
 
 /// A partition's directory to recover.
@@ -230,7 +233,7 @@ impl Place<'_> {
             Ok(rest) => rest,
             Err(error) => return Ok(Err(place(&error.to_string()))),
         };
-        let mut durable = rest.durable;
+        let mut durable = rest.durable.max(rebuild.durable);
         for generation in beyond {
             match self.durable_in(*generation)? {
                 Ok(found) => durable = durable.max(found),
@@ -243,7 +246,7 @@ impl Place<'_> {
             return Ok(Err(format!("{}, position {}", place(&proof), rebuild.position)));
         }
         let len = file.metadata().map_err(OpenError::io(&path))?.len();
-        if let Some(what) = tail.header.is_short(len, durable.max(rebuild.durable)) {
+        if let Some(what) = tail.header.is_short(len, tail.head_synced || durable > tail.header.base) {
             return Ok(Err(format!("{}: {what}", path.display())));
         }
         Ok(Ok(rest))
@@ -261,7 +264,7 @@ impl Place<'_> {
         };
         let found = Trailer::read(&file, &identity).and_then(|trailer| {
             let rest = scan(&file, 0, &identity)?;
-            Ok(trailer.map_or(0, |trailer| trailer.end).max(rest.durable))
+            Ok(trailer.map_or(0, |trailer| trailer.durable()).max(rest.durable))
         });
         Ok(match found {
             Ok(found) => Ok(durable.max(found)),
@@ -307,7 +310,7 @@ impl Rebuild {
     fn add_sealed(&mut self, header: &SegmentHeader, trailer: &Trailer) {
         self.shared.segments.push_back(Segment { base: header.base, data_at: header.len(), open: None });
         (self.position, self.chain) = (trailer.end, trailer.chain);
-        self.durable = self.durable.max(trailer.end);
+        self.durable = self.durable.max(trailer.durable());
         (self.by_footer, self.tail) = (true, None);
     }
 
@@ -318,7 +321,9 @@ impl Rebuild {
         self.position = base + (walked.at - data_at);
         self.chain = walked.chain;
         self.durable = self.durable.max(walked.durable);
-        let tail = Tail { generation, header, at: walked.at, closed: walked.closed, flaw: walked.flaw };
+        let head_synced = self.by_footer || self.shared.segments.is_empty();
+        let Walked { at, closed, flaw, .. } = walked;
+        let tail = Tail { generation, header, at, closed, flaw, head_synced };
         (self.by_footer, self.tail) = (false, Some(tail));
         self.walked += 1;
         let file = Arc::new(file);

@@ -106,15 +106,17 @@ impl Place<'_> {
         self.core.device.sync(&open.file)
     }
 
-    /// Seals what was walked and is not the last, so that only the last segment has no footer.
+    /// Seals what was walked and is not the last, so that only the last segment has no footer. All
+    /// that was recovered is durable now.
     fn write_footers(&self, rebuild: &mut Rebuild) -> Result<(), OpenError> {
+        let durable = rebuild.position;
         let shared = &mut rebuild.shared;
         for generation in shared.first_generation..shared.last_generation() {
             let Some(end) = shared.end_of(generation) else { continue };
             let Some(segment) = shared.segment_mut(generation) else { continue };
             let Some(open) = segment.open.take() else { continue };
             let path = segment_path(&self.dir, generation);
-            let seal = segment.seal(self.identity(generation), &open, end);
+            let seal = segment.seal(self.identity(generation), &open, end, durable);
             seal.write(&open.file, &*self.core.device).map_err(OpenError::io(&path))?;
             hongbao_engine::kill_point!("log.repair.sealed");
         }

@@ -74,11 +74,9 @@ impl SegmentHeader {
         aligned((FIXED_BYTES + table) as u64)
     }
 
-    /// Whether a file of `len` bytes without a footer lost its end, which what was `durable` proves:
-    /// the length of the file was synced with it. The first segment is synced when it is made.
-    /// Else the length may never have got to the disk.
-    pub(crate) fn is_short(&self, len: u64, durable: u64) -> Option<String> {
-        let synced = durable > self.base || self.identity.generation == 1;
+    /// Whether a file of `len` bytes without a footer lost its end: its length was synced with its
+    /// header or with anything in it. What was never synced may never have got to the disk.
+    pub(crate) fn is_short(&self, len: u64, synced: bool) -> Option<String> {
         (synced && len < self.allocated)
             .then(|| format!("it has {len} bytes of {} that were allocated and synced", self.allocated))
     }

@@ -179,6 +179,15 @@ fn a_creation_that_was_interrupted_is_finished() {
     }
 }
 
+/// A sealed segment without what its footer says of those behind it, which is more each time, and
+/// without the sum over it.
+fn without_cover(mut bytes: Vec<u8>) -> Vec<u8> {
+    let trailer = bytes.len() - 64;
+    bytes[trailer + 4..trailer + 8].fill(0);
+    bytes[trailer + 60..].fill(0);
+    bytes
+}
+
 #[test]
 fn footers_are_rebuilt() {
     type Change = fn(&mut Vec<u8>);
@@ -203,7 +212,8 @@ fn footers_are_rebuilt() {
                 assert_eq!(recovery.partitions[0].cut, None);
             }
             if what != "a damaged index" {
-                assert!(fs::read(path).unwrap() == good, "{what}: another footer than before");
+                let (before, after) = (fs::read(path).unwrap(), good.clone());
+                assert!(without_cover(before) == without_cover(after), "{what}: another footer than before");
             }
         }
     }

@@ -11,9 +11,10 @@ use std::sync::Arc;
 
 use hongbao_engine::log::LogError;
 use hongbao_segments::{Device, OsDevice, PartitionRecovery, SegmentLog, SegmentOptions};
+use support::faulty::{Fault, FaultyDevice};
 use support::{
-    Contents, ZERO, append_groups, contents, copied, expected, group, open, open_over, segments, small,
-    try_contents, try_open, wait_sealed,
+    Contents, Unsynced, ZERO, append_groups, contents, copied, expected, group, open, open_over, segments,
+    small, try_contents, try_open, wait_sealed,
 };
 
 const FRAME_HEADER_BYTES: u64 = 256;
@@ -29,17 +30,31 @@ struct Killed {
     groups: [u64; 2],
 }
 
-/// A log as a killed process leaves it.
+/// A log as a killed process leaves it. Its first segment has a footer, which says that the first
+/// group of the second one was durable.
 fn killed() -> Killed {
+    killed_over(Arc::new(Unsynced), true)
+}
+
+/// The same with no footer, so that nothing says that the second segment was ever synced.
+fn killed_without_footer() -> Killed {
+    let device = FaultyDevice::default();
+    device.set(Some(Fault::Footer));
+    killed_over(Arc::new(device), false)
+}
+
+fn killed_over(device: Arc<dyn Device>, sealed: bool) -> Killed {
     let dir = support::directory();
-    let log = open(dir.path(), small());
+    let (log, _) = open_over(dir.path(), small(), device).unwrap();
     let (mut before, mut end, mut count) = (0, append_groups(&log, 0..1).0, 1);
     while segments(dir.path()).len() == 1 {
         (before, end) = (end, append_groups(&log, count..count + 1).0);
         count += 1;
     }
+    if sealed {
+        wait_sealed(dir.path(), small().segment_bytes);
+    }
     append_groups(&log, count..count + 4);
-    wait_sealed(dir.path(), small().segment_bytes);
     let dir = copied(dir.path());
     let file = segments(dir.path()).pop().unwrap();
     let bytes = fs::read(&file).unwrap();
@@ -76,13 +91,32 @@ fn assert_short(dir: &Path, at: u64) {
 }
 
 #[test]
-fn a_file_cut_off_behind_its_first_durable_group_is_damaged() {
+fn a_file_cut_off_behind_a_segment_with_a_footer_is_damaged() {
     let killed = killed();
     let good = fs::read(&killed.file).unwrap();
-    let [first, second] = killed.starts;
+    for at in cuts(&killed, &good) {
+        fs::write(&killed.file, &good[..at as usize]).unwrap();
+        assert_short(killed.dir.path(), at);
+        assert_eq!(len(&killed.file), at, "what is damaged was changed");
+    }
+}
+
+/// Every place behind the header where something was written, and some behind.
+fn cuts(killed: &Killed, good: &[u8]) -> impl Iterator<Item = u64> + use<> {
+    let (used, len) = (good.iter().rposition(|byte| *byte != 0).unwrap() as u64 + 64, good.len() as u64);
+    (killed.starts[0]..used).chain((used..len).step_by(61)).chain([len - 1])
+}
+
+#[test]
+fn a_file_cut_off_behind_its_first_durable_group_is_damaged() {
+    let left = killed_without_footer();
+    let good = fs::read(&left.file).unwrap();
+    let [_, second] = left.starts;
     // The header of the second frame says that the first group was durable.
-    let used = good.iter().rposition(|byte| *byte != 0).unwrap() as u64 + 64;
-    for at in (first..used).chain((used..good.len() as u64).step_by(61)).chain([good.len() as u64 - 1]) {
+    for at in cuts(&left, &good) {
+        // Opening writes a footer.
+        let dir = copied(left.dir.path());
+        let killed = Killed { file: segments(dir.path()).pop().unwrap(), dir, ..left };
         fs::write(&killed.file, &good[..at as usize]).unwrap();
         if at >= second + FRAME_HEADER_BYTES {
             assert_short(killed.dir.path(), at);
@@ -224,7 +258,7 @@ fn a_short_file_that_may_be_torn_is_whole_again_with_any_size() {
     // Few enough that the smallest size holds them in the same segment.
     for segment_bytes in [8 << 10, 16 << 10, 64 << 10] {
         let options = SegmentOptions { segment_bytes, ..small() };
-        let killed = killed();
+        let killed = killed_without_footer();
         let from = killed.groups[0];
         cut_to(&killed.file, killed.starts[0] + 100);
         let log = open(killed.dir.path(), options.clone());

@@ -112,7 +112,8 @@ impl LedgerStatus {
 }
 
 /// The embedded ledger as a downstream. Dropping it finishes what was submitted, commits
-/// and ends; what a full store or half a minute does not let it commit is left to the next start.
+/// and ends; what a full store or half a minute does not let it answer or commit is left to the next
+/// start. A call to the device that does not come back still keeps its thread, and this one.
 pub struct LedgerDownstream {
     port: Port,
     log: Arc<dyn Log>,

@@ -58,6 +58,9 @@ pub enum LedgerError {
         /// Partitions of the book.
         partitions: u16,
     },
+    /// Answers or commits did not come to an end in the time of a stop.
+    #[error("the ledger did not come to an end at the stop; what it has not answered is open")]
+    StopTimeout,
     /// Deciding panicked.
     #[error("the ledger: {0}")]
     Panicked(String),

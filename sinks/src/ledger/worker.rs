@@ -20,7 +20,7 @@ use crate::ledger::shard::Shard;
 use crate::ledger::{LedgerError, LedgerSpec, LedgerStatus};
 
 const WAIT_MAX: Duration = Duration::from_millis(20);
-/// How long a stop waits for the last commits; as long as that of a fold.
+/// How long a stop waits for the last answers and commits; as long as that of a fold.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The desks and what goes on with them.
@@ -60,27 +60,50 @@ impl Worker {
     pub fn run(mut self, stopping: &AtomicBool) {
         let clock = SystemClock::new();
         let worked = panics::catch(|| {
-            self.work(&clock, stopping);
-            self.finish(&clock, STOP_TIMEOUT);
+            let since = self.work(&clock, stopping);
+            let spent = clock.monotonic().saturating_sub(since);
+            self.finish(&clock, STOP_TIMEOUT.saturating_sub(spent));
         });
         if let Err(text) = worked {
             self.fail(&LedgerError::Panicked(text));
         }
     }
 
-    fn work(&mut self, clock: &dyn Clock, stopping: &AtomicBool) {
+    /// Works until it is told to stop and everything is answered. Half a minute after that a
+    /// partition that still waits for its book or for a commit is given up: a device that does not
+    /// answer would keep the process for ever. Returns when the stop was seen.
+    pub fn work(&mut self, clock: &dyn Clock, stopping: &AtomicBool) -> Duration {
+        let mut stopping_since = None;
         loop {
             let seen = self.log.progress().version();
             // Looked at first: what was submitted before a stop is then seen by the step.
             let is_stopping = stopping.load(Ordering::Acquire);
-            if self.step(Round { now: Some(clock.monotonic()), is_stopping }) {
-                continue;
+            let now = clock.monotonic();
+            let has_moved = self.step(Round { now: Some(now), is_stopping });
+            if is_stopping {
+                let since = *stopping_since.get_or_insert(now);
+                if !has_moved && self.desks.iter().flatten().all(Desk::is_done) {
+                    return since;
+                }
+                if now.saturating_sub(since) >= STOP_TIMEOUT {
+                    self.give_up();
+                    return since;
+                }
             }
-            if is_stopping && self.desks.iter().flatten().all(Desk::is_done) {
-                return;
+            if !has_moved {
+                self.log.progress().wait(seen, WAIT_MAX);
             }
-            self.log.progress().wait(seen, WAIT_MAX);
         }
+    }
+
+    /// Stops the partitions that have not answered everything, and answers what holds.
+    fn give_up(&mut self) {
+        for index in 0..self.desks.len() {
+            if self.desks[index].as_ref().is_some_and(|desk| !desk.is_done()) {
+                self.halt(index, &LedgerError::StopTimeout);
+            }
+        }
+        self.teller.wake();
     }
 
     /// Does what can be done without waiting: decides some, appends what is decided, answers what is

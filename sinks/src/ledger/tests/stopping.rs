@@ -1,9 +1,10 @@
-//! A stop while a store has no room: it ends, what has room is committed, and the next start folds
+//! A stop while a store has no room or a device does not answer: it ends, what has room is committed, and the next start folds
 //! the rest from the book again.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use hongbao_engine::clock::Clock;
 use hongbao_engine::store::StoreError;
 
 use super::driving::{Driven, sent, stores, wait_until};
@@ -114,4 +115,72 @@ fn what_a_full_store_keeps_from_being_decided_is_not_sent_at_a_stop() {
     assert_eq!(poll(&mut port, 2), None, "there may be room again");
     step(true);
     assert_eq!(poll(&mut port, 2), Some(not_sent()));
+}
+
+/// A clock on which each look takes a second.
+#[derive(Default)]
+struct HastyClock(AtomicU64);
+
+impl Clock for HastyClock {
+    fn wall_ms(&self) -> i64 {
+        0
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::from_secs(self.0.fetch_add(1, Ordering::SeqCst))
+    }
+}
+
+#[test]
+fn a_stop_does_not_wait_for_ever_for_a_book_that_does_not_become_durable() {
+    // Its sync hangs: nobody moves it.
+    let memory = manual_log(2);
+    let (kept, ports) = stores(2);
+    let (mut worker, mut port, committer) = worker(&memory, ports);
+    port.submit(Ticket(1), batch(P1, &some(2)));
+    worker.step(Round::default());
+    memory.sync();
+    worker.step(Round::default());
+    assert_eq!(poll(&mut port, 1), Some(sent(Outcome::Credited)));
+    port.submit(Ticket(2), batch(P0, &some(2)));
+    let clock = HastyClock::default();
+    let since = worker.work(&clock, &AtomicBool::new(true));
+    let waited = clock.monotonic().saturating_sub(since);
+    assert!(waited >= Duration::from_secs(30), "given up after {waited:?}");
+    let Some(Completed::Sent { outcomes: Outcomes::All(Outcome::Unknown(_)), .. }) = poll(&mut port, 2)
+    else {
+        panic!("the book may hold it or not");
+    };
+    assert!(port.halted(P0).is_some_and(|why| why.contains("did not come to an end")));
+    assert_eq!(port.halted(P1), None, "the other partition had answered everything");
+    committer.run_ready();
+    worker.finish(&ManualClock::at(0), Duration::ZERO);
+    committer.run_ready();
+    worker.finish(&ManualClock::at(0), Duration::ZERO);
+    assert_eq!(check_store(&memory, P1, &kept[1]), 2, "and commits");
+}
+
+#[test]
+fn a_stop_does_not_wait_for_ever_for_a_commit_that_keeps_orders_from_being_decided() {
+    let memory = durable_log(1);
+    // Nobody moves the committer.
+    let (mut worker, mut port, _committer) = worker(&memory, stores(1).1);
+    // Four times what a commit takes.
+    port.submit(Ticket(1), batch(P0, &some(12)));
+    worker.step(Round::default());
+    assert_eq!(poll(&mut port, 1), Some(sent(Outcome::Credited)));
+    port.submit(Ticket(2), batch(P0, &[cash(20, 5)]));
+    worker.work(&HastyClock::default(), &AtomicBool::new(true));
+    assert_eq!(poll(&mut port, 2), Some(not_sent()));
+    assert!(port.halted(P0).is_some());
+}
+
+#[test]
+fn a_stop_with_nothing_open_ends_at_once() {
+    let memory = durable_log(1);
+    let (mut worker, mut port, _committer) = worker(&memory, stores(1).1);
+    port.submit(Ticket(1), batch(P0, &some(2)));
+    worker.work(&ManualClock::at(0), &AtomicBool::new(true));
+    assert_eq!(poll(&mut port, 1), Some(sent(Outcome::Credited)));
+    assert_eq!(port.halted(P0), None);
 }
