@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use sources::{read, with_extension};
 
 /// What each crate may use of the project's own; nothing else.
-const EDGES: [(&str, &[&str]); 18] = [
+const EDGES: [(&str, &[&str]); 19] = [
     ("hongbao-schemas", &[]),
     ("hongbao-engine", &[]),
     ("hongbao-segments", &["hongbao-engine"]),
@@ -38,13 +38,21 @@ const EDGES: [(&str, &[&str]); 18] = [
     ("hongbao-topology", &["hongbao-schemas"]),
     ("hongbao-processors", &["hongbao-engine", "hongbao-schemas"]),
     ("hongbao-sinks", &["hongbao-engine", "hongbao-schemas"]),
+    ("hongbao-resume", &["hongbao-engine", "hongbao-processors", "hongbao-sinks"]),
     ("hongbao-producers", &["hongbao-engine", "hongbao-schemas"]),
     ("hongbao-api", &["hongbao-engine", "hongbao-schemas"]),
     ("hongbao-crashes", &["hongbao-engine", "hongbao-rocks", "hongbao-schemas", "hongbao-segments"]),
     ("hongbao-audit", &["hongbao-engine", "hongbao-schemas", "hongbao-processors"]),
     (
         "hongbao-sim",
-        &["hongbao-engine", "hongbao-schemas", "hongbao-processors", "hongbao-sinks", "hongbao-audit"],
+        &[
+            "hongbao-engine",
+            "hongbao-schemas",
+            "hongbao-processors",
+            "hongbao-sinks",
+            "hongbao-resume",
+            "hongbao-audit",
+        ],
     ),
     (
         "hongbao",
@@ -56,6 +64,7 @@ const EDGES: [(&str, &[&str]); 18] = [
             "hongbao-topology",
             "hongbao-processors",
             "hongbao-sinks",
+            "hongbao-resume",
             "hongbao-producers",
             "hongbao-api",
             "hongbao-audit",

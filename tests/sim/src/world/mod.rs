@@ -13,7 +13,6 @@ mod estate;
 mod faults;
 mod process;
 mod turn;
-mod view;
 mod zombie;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
