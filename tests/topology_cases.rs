@@ -46,7 +46,6 @@ fn every_case_comes_out_as_written() {
     assert!(failed.is_empty(), "these cases fail, see above: {failed:?}");
 }
 
-/// What a case cannot say is refused, so that no expectation is skipped for a typing error.
 /// What a topology accepts as a simulated downstream is what there is.
 #[test]
 fn simulated_profiles_are_the_ones_that_a_topology_knows() {
@@ -54,6 +53,7 @@ fn simulated_profiles_are_the_ones_that_a_topology_knows() {
     assert_eq!(hongbao_topology::limits::SIMULATED_PROFILES, there);
 }
 
+/// What a case cannot say is refused, so that no expectation is skipped for a typing error.
 #[test]
 fn cases_are_read_strictly() {
     let good = "title: t\nsteps:\n  - award: {order_no: u1_rain_1_cash_1, verdict: accepted}\n";

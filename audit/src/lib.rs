@@ -5,10 +5,11 @@
 //!                       └─ what its store must hold
 //! journal ──> Journal ──── orders, wallets, totals, lanes ── views, ledgers, simulated books
 //! ```
-//! It is written from the rules (the surface, the header of intake, the invariants) and shares no
-//! code with the folds it audits but the records' codecs; [`views`] asks the real views and compares. It knows nothing of speed: everything is
-//! a map of owned values in memory, which grows with the data. What it reads, it reads through the
-//! ports; what it finds goes into a [`Report`] by invariant, and the models can be asked.
+//! It is written from the rules (`schemas/avsc`, the header of intake, the invariants) and shares no
+//! code with the folds it audits but the records' codecs; [`views`] asks the real views and
+//! compares. It knows nothing of speed: everything is a map of owned values in memory, which grows
+//! with the data. What it reads, it reads through the ports; what it finds goes into a [`Report`] by
+//! invariant, and the models can be asked.
 
 pub mod intake;
 pub mod intake_store;

@@ -205,8 +205,8 @@ impl Verdicts {
         Verdict::Accepted
     }
 
-    /// What the award's reward type says, or the first refusal that applies, in the order of the
-    /// surface.
+    /// What the award's reward type says, or the first refusal that applies, in the order of
+    /// [`Refusal::ALL`].
     fn rule(&self, award: &Award<'_>) -> Result<&RewardType, Refusal> {
         let [act_id, scene_id, ..] = parts_of(award.order_no).ok_or(Refusal::MalformedOrderNo)?;
         if act_id != award.act_id {

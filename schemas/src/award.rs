@@ -1,4 +1,4 @@
-//! An award, as producers append it (section 1 of the surface).
+//! An award, as producers append it (`schemas/avsc/award.avsc`).
 
 use crate::ext::{Ext, ExtBuf};
 use crate::limits::AWARD_BYTES_MAX;

@@ -1,7 +1,7 @@
 //! Avro primitives over borrowed bytes. Strict: a length beyond the input, an overlong number or
 //! invalid UTF-8 is [`DecodeError::Undecodable`], and nothing is allocated to find that out.
 
-/// Why bytes are not a record. The codes are part of the surface (`dlq.intake`).
+/// Why bytes are not a record. The codes go into dead letters (`schemas/avsc/dead_letter.avsc`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum DecodeError {
     /// There are no bytes.

@@ -1,5 +1,5 @@
 //! What the dispatcher needs of the folds of the journal when it opens a lane: a port, so that
-//! sinks and processors do not know each other.
+//! sinks and processors do not know each other. `resume/` answers it from the views.
 
 use hongbao_engine::partition::Partition;
 use hongbao_engine::records::Offset;

@@ -6,6 +6,8 @@
 pub mod batch;
 pub mod dispatch;
 pub mod downstream;
+#[cfg(test)]
+mod faulty_log;
 pub mod http;
 pub mod journal_view;
 pub mod ledger;

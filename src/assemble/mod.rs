@@ -3,7 +3,6 @@
 mod books;
 mod data_dir;
 mod halted;
-mod journal;
 mod memory;
 mod reads;
 mod samples;

@@ -13,6 +13,7 @@ use hongbao_engine::log::Log;
 use hongbao_engine::panics;
 use hongbao_engine::partition::Partition;
 use hongbao_engine::store::Store;
+use hongbao_resume::FoldedJournal;
 use hongbao_rocks::RocksStore;
 use hongbao_sinks::dispatch::{
     DispatchError, Dispatcher, DispatcherSpec, LaneSpec, LaneStatus, PoolSpec, Ports, StatusBoard, Step,
@@ -28,7 +29,6 @@ use parking_lot::Mutex;
 use super::books;
 use super::data_dir::DataDir;
 use super::halted::UnopenedStore;
-use super::journal::FoldedJournal;
 use super::memory::Memory;
 use super::targets::Targets;
 use super::tasks::Folds;

@@ -2,13 +2,10 @@
 
 use std::time::Duration;
 
-use hongbao_engine::clock::{Clock, SystemClock};
+use hongbao_engine::clock::{Clock, SystemClock, cpu_seconds};
 use serde_json::{Map, Value, json};
 
 use crate::output::grouped;
-
-/// Clock ticks a second in `/proc/self/stat`, fixed in Linux's ABI.
-const TICKS_PER_SECOND: f64 = 100.0;
 
 /// A measurement under way.
 pub struct Meter {
@@ -38,16 +35,6 @@ impl Meter {
     pub fn took(&self) -> Took {
         Took { wall_s: self.clock.monotonic().as_secs_f64(), cpu_s: cpu_seconds() - self.cpu_s }
     }
-}
-
-/// CPU seconds of this process so far, user and system.
-fn cpu_seconds() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    // The name in parentheses may hold spaces; utime and stime are fields 14 and 15.
-    let after_name = stat.rsplit(')').next().unwrap_or_default();
-    let field =
-        |index: usize| after_name.split_whitespace().nth(index).and_then(|text| text.parse::<f64>().ok());
-    (field(11).unwrap_or(0.0) + field(12).unwrap_or(0.0)) / TICKS_PER_SECOND
 }
 
 fn peak_rss_mb() -> f64 {

@@ -3,7 +3,6 @@
 mod case;
 mod downstream;
 mod expect;
-mod view;
 mod world;
 mod yaml;
 

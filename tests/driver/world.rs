@@ -6,16 +6,18 @@ use std::time::Duration;
 
 use hongbao_engine::clock::{Clock, ManualClock};
 use hongbao_engine::commit::Committer;
-use hongbao_engine::log::Log;
+use hongbao_engine::log::{Log, LogError, Position};
 use hongbao_engine::memory::log::MemoryLog;
 use hongbao_engine::memory::store::MemoryStore;
 use hongbao_engine::partition::{Partition, partition_of};
 use hongbao_engine::records::{Envelope, Frame, RecordBuf};
 use hongbao_engine::seen::SeenLimits;
 use hongbao_engine::task::{TaskPolicy, TaskPorts, TaskRunner, TaskSpec};
+use hongbao_processors::controls::ControlWriter;
 use hongbao_processors::intake::{AWARDS, Counts, Intake, IntakeBoard, IntakeSpec, JOURNAL, STAGE, Verdict};
 use hongbao_processors::views::{Views, ViewsLimits, ViewsReader};
-use hongbao_schemas::control::{Control, ControlKey, ControlKind};
+use hongbao_resume::FoldedJournal;
+use hongbao_schemas::control::ControlKey;
 use hongbao_schemas::settings::Settings;
 use hongbao_sinks::dispatch::{Dispatcher, DispatcherSpec, LaneSpec, Policy, PoolSpec, Ports, Step};
 use hongbao_sinks::downstream::Downstream;
@@ -24,7 +26,6 @@ use hongbao_topology::Topology;
 use parking_lot::{Mutex, MutexGuard};
 
 use super::downstream::{Script, Scripted};
-use super::view::WorldView;
 
 /// 2027-02-05T20:00:00+08:00.
 const START_MS: i64 = 1_801_828_800_000;
@@ -39,7 +40,6 @@ pub struct World {
     log: Arc<MemoryLog>,
     stores: Vec<[Arc<MemoryStore>; 2]>,
     scripts: BTreeMap<String, Arc<Mutex<Script>>>,
-    control_numbers: i64,
     writers: u8,
     process: Option<Process>,
 }
@@ -68,7 +68,6 @@ impl World {
             scripts: downstreams.map(|downstream| (downstream.name().to_owned(), Arc::default())).collect(),
             topology,
             clock,
-            control_numbers: 0,
             writers: 0,
             process: None,
         };
@@ -81,23 +80,21 @@ impl World {
     /// Puts the settings of a topology in force.
     pub fn change(&mut self, topology: &Topology) {
         self.settings = topology.settings(self.settings.number + 1);
-        let body = self.settings.to_json().unwrap();
-        self.control(ControlKind::Settings, self.settings.number.cast_signed(), &body);
+        let (number, body) = (self.settings.number.cast_signed(), self.settings.to_json().unwrap());
+        self.control(|writer, partition, at_ms| writer.settings(partition, number, &body, at_ms));
         self.tick();
         self.fold();
     }
 
-    fn tick(&mut self) {
-        self.control_numbers += 1;
-        self.control(ControlKind::Tick, self.control_numbers, &[]);
+    fn tick(&self) {
+        self.control(|writer, partition, at_ms| writer.tick(partition, at_ms));
     }
 
-    fn control(&self, kind: ControlKind, number: i64, body: &[u8]) {
-        for partition in 0..self.log.partitions() {
-            let control = Control::seal(kind, partition, number, self.clock.wall_ms(), body, &key());
-            let mut record = Vec::new();
-            control.encode(&mut record);
-            self.append(partition, &record);
+    /// Writes to all partitions.
+    fn control(&self, write: impl Fn(&ControlWriter<'_>, Partition, i64) -> Result<Position, LogError>) {
+        let writer = ControlWriter { log: &*self.log, key: &key() };
+        for partition in (0..self.log.partitions()).map(Partition) {
+            write(&writer, partition, self.clock.wall_ms()).unwrap();
         }
     }
 
@@ -220,7 +217,8 @@ impl World {
             boards.push(board);
         }
         let tasks = views.iter().map(TaskRunner::status).collect();
-        let view = Arc::new(WorldView { reader: reader.clone(), tasks });
+        let admit = Box::new(|_: &str, _, _| Ok(()));
+        let view = Arc::new(FoldedJournal::new(reader.clone(), tasks, admit));
         let downstreams = self.topology.downstreams().iter().map(|downstream| {
             let scripted = Scripted::new(downstream.kind(), self.scripts[downstream.name()].clone());
             (downstream.name().to_owned(), Box::new(scripted) as Box<dyn Downstream>)

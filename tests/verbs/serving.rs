@@ -56,7 +56,7 @@ fn grant(api: &Client, body: &Value, key: Option<&str>) -> (u16, Value) {
     (answer.status, answer.json())
 }
 
-/// The wire of section 4 of the surface, and a book that survives a kill.
+/// The wire of `docs/DOWNSTREAM.md`, and a book that survives a kill.
 #[test]
 fn the_downstream_remembers_what_it_gave() {
     let files = Files::new();

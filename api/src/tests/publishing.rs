@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -16,78 +16,13 @@ use hongbao_engine::partition::{Partition, partition_of};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
+use super::Script;
 use crate::admission::Peer;
-use crate::model::{Counts, EntryView, LaneView, OrderView, Page, ReconcileRow, TotalsView, WalletView};
-use crate::reads::{Answer, Barrier, ReadError, Readiness, Reads, Verdict, Watch};
-use crate::{ApiOptions, Sample, Server, body};
-
-/// Reads that know nothing, but every verdict at once, or none at all.
-#[derive(Default)]
-struct Folds {
-    is_silent: AtomicBool,
-}
-
-impl Reads for Folds {
-    fn readiness(&self) -> Readiness {
-        Readiness::Ready
-    }
-
-    fn intake_halted(&self, _: u16) -> Option<String> {
-        None
-    }
-
-    fn counts(&self) -> Counts {
-        Counts::default()
-    }
-
-    fn watch(&self, _: u16, _: u64, count: usize, answer: Answer) -> Watch {
-        if self.is_silent.load(Ordering::SeqCst) {
-            return Box::new(answer);
-        }
-        answer(vec![Some(Verdict::Accepted); count]);
-        Box::new(())
-    }
-
-    fn barrier(&self, partition: u16) -> Result<Barrier, ReadError> {
-        Ok(Barrier { partition, ..Barrier::default() })
-    }
-
-    fn passed(&self, _: &mut Barrier) -> Result<bool, ReadError> {
-        Ok(true)
-    }
-
-    fn order(&self, _: &str) -> Result<Option<OrderView>, ReadError> {
-        Ok(None)
-    }
-
-    fn wallet(&self, _: &str, _: Option<&str>) -> Result<WalletView, ReadError> {
-        Err(ReadError::Failed("none".to_owned()))
-    }
-
-    fn entries(&self, _: &str, _: usize, _: Option<&str>) -> Result<Page<EntryView>, ReadError> {
-        Err(ReadError::BadCursor)
-    }
-
-    fn totals(&self, _: &[String]) -> Result<TotalsView, ReadError> {
-        Ok(TotalsView { as_of: String::new(), rows: Vec::new() })
-    }
-
-    fn lanes(&self) -> Vec<LaneView> {
-        Vec::new()
-    }
-
-    fn reconcile(&self) -> Vec<ReconcileRow> {
-        Vec::new()
-    }
-
-    fn samples(&self) -> Vec<Sample> {
-        Vec::new()
-    }
-}
+use crate::{ApiOptions, Server, body};
 
 struct Api {
     log: Arc<MemoryLog>,
-    folds: Arc<Folds>,
+    reads: Arc<Script>,
     server: Server,
 }
 
@@ -97,11 +32,11 @@ impl Api {
     fn new(change: impl FnOnce(&mut ApiOptions)) -> Self {
         let clock = Arc::new(SystemClock::new());
         let log = Arc::new(MemoryLog::manual(2, clock.clone()));
-        let folds = Arc::new(Folds::default());
+        let reads = Arc::new(Script::default());
         let mut options = ApiOptions::new(None);
         change(&mut options);
-        let server = Server::new(log.clone(), folds.clone(), clock, options).unwrap();
-        Self { log, folds, server }
+        let server = Server::new(log.clone(), reads.clone(), clock, options).unwrap();
+        Self { log, reads, server }
     }
 
     /// A request of the client with this number, under way as soon as it is polled.
@@ -229,7 +164,7 @@ fn too_many_requests_at_a_time_are_turned_away() {
 fn a_wait_ends_before_the_request_times_out() {
     within(async {
         let api = Api::new(|options| options.request_timeout = Duration::from_millis(100));
-        api.folds.is_silent.store(true, Ordering::SeqCst);
+        api.reads.is_silent.store(true, Ordering::SeqCst);
         let mut answering = api.ask(1, post("application/json", "wait=20", award(1).to_string()));
         assert!(is_waiting(&mut answering).await);
         api.log.sync();

@@ -3,7 +3,6 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hongbao_engine::clock::{Clock, ManualClock};
 use hongbao_engine::log::Log;
@@ -12,81 +11,9 @@ use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
-use crate::model::{Counts, EntryView, LaneView, OrderView, Page, ReconcileRow, TotalsView, WalletView};
-use crate::reads::{Answer, Barrier, ReadError, Readiness, Reads, Verdict, Watch};
-use crate::{ApiOptions, Sample, Server};
-
-/// Partition 0 has passed everything; partition 1 has when it was asked so many times, and then shows
-/// the order, which was refused there.
-struct Script {
-    asked: AtomicUsize,
-    passes_at: usize,
-    order: Option<OrderView>,
-}
-
-impl Script {
-    fn has_passed(&self) -> bool {
-        self.asked.load(Ordering::SeqCst) >= self.passes_at
-    }
-}
-
-impl Reads for Script {
-    fn readiness(&self) -> Readiness {
-        Readiness::Ready
-    }
-
-    fn intake_halted(&self, _: u16) -> Option<String> {
-        None
-    }
-
-    fn counts(&self) -> Counts {
-        Counts::default()
-    }
-
-    fn watch(&self, _: u16, _: u64, count: usize, answer: Answer) -> Watch {
-        answer(vec![Some(Verdict::Accepted); count]);
-        Box::new(())
-    }
-
-    fn barrier(&self, partition: u16) -> Result<Barrier, ReadError> {
-        Ok(Barrier { partition, ..Barrier::default() })
-    }
-
-    fn passed(&self, barrier: &mut Barrier) -> Result<bool, ReadError> {
-        if barrier.partition == 1 {
-            self.asked.fetch_add(1, Ordering::SeqCst);
-        }
-        Ok(barrier.partition == 0 || self.has_passed())
-    }
-
-    fn order(&self, _: &str) -> Result<Option<OrderView>, ReadError> {
-        Ok(self.order.clone().filter(|_| self.has_passed()))
-    }
-
-    fn wallet(&self, _: &str, _: Option<&str>) -> Result<WalletView, ReadError> {
-        Err(ReadError::Halted("views/1: damaged".to_owned()))
-    }
-
-    fn entries(&self, _: &str, _: usize, _: Option<&str>) -> Result<Page<EntryView>, ReadError> {
-        Err(ReadError::Failed("the device".to_owned()))
-    }
-
-    fn totals(&self, _: &[String]) -> Result<TotalsView, ReadError> {
-        Err(ReadError::BadGroup("colour".to_owned()))
-    }
-
-    fn lanes(&self) -> Vec<LaneView> {
-        Vec::new()
-    }
-
-    fn reconcile(&self) -> Vec<ReconcileRow> {
-        Vec::new()
-    }
-
-    fn samples(&self) -> Vec<Sample> {
-        Vec::new()
-    }
-}
+use super::Script;
+use crate::model::OrderView;
+use crate::{ApiOptions, Server};
 
 /// A server and what tells it to stop.
 struct Running {
@@ -141,7 +68,7 @@ fn get(address: SocketAddr, path: &str) -> String {
 fn an_order_is_unknown_only_when_all_partitions_are_folded() {
     let number = order_no();
     for (order, expected) in [(Some(refused(&number)), "200"), (None, "404")] {
-        let running = serve(Script { asked: AtomicUsize::new(0), passes_at: 3, order }, 8);
+        let running = serve(Script { passes_at: 3, order, ..Script::default() }, 8);
         let answer = get(running.address, &format!("/v1/awards/{number}"));
         assert!(answer.starts_with(&format!("HTTP/1.1 {expected}")), "{answer}");
     }
@@ -149,7 +76,7 @@ fn an_order_is_unknown_only_when_all_partitions_are_folded() {
 
 #[test]
 fn reads_of_a_stopped_partition_say_which_and_why() {
-    let running = serve(Script { asked: AtomicUsize::new(0), passes_at: 0, order: None }, 8);
+    let running = serve(Script::default(), 8);
     let answer = get(running.address, "/v1/wallets/u1");
     assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
     for part in ["\"partition_halted\"", "views/1: damaged", "retry-after: 30"] {
@@ -159,7 +86,7 @@ fn reads_of_a_stopped_partition_say_which_and_why() {
 
 #[test]
 fn a_full_server_stops_listening_when_it_is_told_to() {
-    let running = serve(Script { asked: AtomicUsize::new(0), passes_at: 0, order: None }, 1);
+    let running = serve(Script::default(), 1);
     // The only place is taken by a request whose body is awaited.
     let mut slow = TcpStream::connect(running.address).unwrap();
     let head = "content-type: application/json\r\ncontent-length: 2\r\nexpect: 100-continue\r\n";

@@ -126,6 +126,41 @@ impl Device for OsDevice {
     }
 }
 
+/// The operating system's files, never synced. For tests alone: what a log over it acknowledges
+/// survives the process, and no loss of power.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct UnsyncedDevice;
+
+impl Device for UnsyncedDevice {
+    fn create(&self, path: &Path) -> io::Result<File> {
+        OsDevice.create(path)
+    }
+
+    fn allocate(&self, file: &File, len: u64) -> io::Result<()> {
+        OsDevice.allocate(file, len)
+    }
+
+    fn set_len(&self, file: &File, len: u64) -> io::Result<()> {
+        OsDevice.set_len(file, len)
+    }
+
+    fn clear_from(&self, file: &File, at: u64) -> io::Result<()> {
+        OsDevice.clear_from(file, at)
+    }
+
+    fn write(&self, file: &File, slices: &mut [IoSlice<'_>], at: u64) -> io::Result<()> {
+        OsDevice.write(file, slices, at)
+    }
+
+    fn sync(&self, _: &File) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn sync_dir(&self, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Writes zeros between two places wherever something was written.
 fn write_zeros(file: &File, from: u64, end: u64) -> io::Result<()> {
     let zeros = vec![0; ZEROS_BYTES.min(end.saturating_sub(from)) as usize];

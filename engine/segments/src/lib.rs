@@ -44,7 +44,7 @@ mod topics;
 mod walk;
 mod wire;
 
-pub use device::{Device, OsDevice};
+pub use device::{Device, OsDevice, UnsyncedDevice};
 pub use error::OpenError;
 pub use log::SegmentLog;
 pub use options::{

@@ -98,7 +98,7 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// The word of the HTTP surface.
+    /// The word in answers of the API (`api/openapi.json`).
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

@@ -1,5 +1,5 @@
-//! Awards as JSON (sections 1 and 3 of the surface). What cannot be an award is told with a place,
-//! a code and a sentence; whether an award is a good one is intake's to decide.
+//! Awards as JSON (schema `Award` of `api/openapi.json`). What cannot be an award is told with a
+//! place, a code and a sentence; whether an award is a good one is intake's to decide.
 //!
 //! Codes: `invalid_utf8 invalid_json wrong_type missing_field unknown_field duplicate_key
 //! not_an_integer number_out_of_range invalid_time time_without_offset too_large`.
@@ -145,8 +145,9 @@ fn read_one<'t, T>(
     Ok(value)
 }
 
-/// An award as JSON, in one line, its fields in the order of the surface. An `event_time` beyond
-/// the years of RFC 3339, which only a binary record can have, is written as milliseconds.
+/// An award as JSON, in one line, its fields in the order of `schemas/avsc/award.avsc`. An
+/// `event_time` beyond the years of RFC 3339, which only a binary record can have, is written as
+/// milliseconds.
 #[must_use]
 pub fn to_json(award: &Award<'_>) -> String {
     // The writer is memory and the keys are strings, so there is nothing to fail.

@@ -237,7 +237,7 @@ fn limits_hold() {
 }
 
 #[test]
-fn writes_in_the_order_of_the_surface() {
+fn writes_in_the_order_of_the_schema() {
     assert_eq!(to_json(&expected_award().as_award()), with("20:00:00+08:00", "12:00:00.000Z"));
     let mut twice = Vec::new();
     for text in ["k", "1", "k", "2"] {

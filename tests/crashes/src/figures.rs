@@ -3,14 +3,13 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use hongbao_engine::clock::cpu_seconds_with_children;
 use serde_json::{Map, Value, json};
 
 use crate::wait::elapsed;
 
 /// Ran, and found something.
 const FOUND: u8 = 3;
-/// Ticks of processor time a second, the same on every Linux that we know.
-const TICKS_PER_S: f64 = 100.0;
 
 /// What every run counts.
 const EVERYWHERE: [&str; 4] = ["awards", "crashes", "unknown_outcomes", "duplicates"];
@@ -32,7 +31,7 @@ impl Figures {
         let mut figures = Self {
             name,
             began: elapsed(),
-            cpu_s_before: cpu_s(),
+            cpu_s_before: cpu_seconds_with_children(),
             fields: Map::new(),
             violations: Vec::new(),
         };
@@ -76,7 +75,7 @@ impl Figures {
         whole.insert("name".to_owned(), json!(self.name));
         whole.insert("violations".to_owned(), json!(self.violations.len()));
         whole.insert("wall_s".to_owned(), tenths(elapsed().saturating_sub(self.began).as_secs_f64()));
-        whole.insert("cpu_s".to_owned(), tenths(cpu_s() - self.cpu_s_before));
+        whole.insert("cpu_s".to_owned(), tenths(cpu_seconds_with_children() - self.cpu_s_before));
         Value::Object(whole).to_string()
     }
 
@@ -89,13 +88,4 @@ impl Figures {
         println!("{}", self.line());
         if self.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FOUND) }
     }
-}
-
-/// Processor time of this process and of those that it waited for, in seconds.
-fn cpu_s() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    // The name in front may hold spaces; behind its bracket times are fields 12 to 15.
-    let rest = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-    let ticks = rest.split_whitespace().skip(11).take(4).filter_map(|field| field.parse::<f64>().ok());
-    ticks.sum::<f64>() / TICKS_PER_S
 }

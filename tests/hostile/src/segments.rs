@@ -1,7 +1,7 @@
 //! A log over hostile files: it is opened or refused, and what it then gives is whole.
 
-use std::fs::{self, File};
-use std::io::{self, IoSlice};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use hongbao_engine::clock::ManualClock;
 use hongbao_engine::log::Log;
 use hongbao_engine::partition::Partition;
 use hongbao_engine::records::{Envelope, Frame, ReadBatch, RecordBuf};
-use hongbao_segments::{Device, OsDevice, SegmentLog, SegmentOptions};
+use hongbao_segments::{SegmentLog, SegmentOptions, UnsyncedDevice};
 
 use crate::meter::{Bound, bounded};
 use crate::segment_files::{Mending, mend, split};
@@ -34,39 +34,6 @@ static FOLDER: LazyLock<Option<PathBuf>> = LazyLock::new(|| {
 pub fn clean() {
     if let Some(folder) = &*FOLDER {
         drop(fs::remove_dir_all(folder));
-    }
-}
-
-/// Files that are never synced.
-struct Unsynced;
-
-impl Device for Unsynced {
-    fn create(&self, path: &Path) -> io::Result<File> {
-        OsDevice.create(path)
-    }
-
-    fn allocate(&self, file: &File, len: u64) -> io::Result<()> {
-        OsDevice.allocate(file, len)
-    }
-
-    fn set_len(&self, file: &File, len: u64) -> io::Result<()> {
-        OsDevice.set_len(file, len)
-    }
-
-    fn clear_from(&self, file: &File, at: u64) -> io::Result<()> {
-        OsDevice.clear_from(file, at)
-    }
-
-    fn write(&self, file: &File, slices: &mut [IoSlice<'_>], at: u64) -> io::Result<()> {
-        OsDevice.write(file, slices, at)
-    }
-
-    fn sync(&self, _: &File) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn sync_dir(&self, _: &Path) -> io::Result<()> {
-        Ok(())
     }
 }
 
@@ -155,7 +122,9 @@ fn recovers_to(dir: &Path, seen: &Seen) {
         sync_max_bytes: 1 << 20,
     };
     let clock = Arc::new(ManualClock::at(0));
-    let Ok((log, recovery)) = SegmentLog::open_on(dir, options, clock, Arc::new(Unsynced)) else { return };
+    let Ok((log, recovery)) = SegmentLog::open_on(dir, options, clock, Arc::new(UnsyncedDevice)) else {
+        return;
+    };
     let found: Seen = TOPICS.iter().map(|topic| read_all(&log, topic)).collect();
     assert!(found == *seen, "violation: recovered {found:?} instead of {seen:?}");
     let damaged = recovery.partitions.iter().any(|partition| partition.damage.is_some());

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hongbao_engine::clock::{Clock, SystemClock};
+use hongbao_engine::clock::{Clock, SystemClock, cpu_seconds};
 
 /// A row key of 32 bytes for the `index`-th order number: kind, scene, person, rain, type, stage.
 pub fn write_key(index: u64, key: &mut Vec<u8>) {
@@ -41,7 +41,7 @@ pub struct Watch {
 impl Watch {
     /// Starts now.
     pub fn start() -> Self {
-        Self { clock: SystemClock::new(), cpu_s: process_cpu_s() }
+        Self { clock: SystemClock::new(), cpu_s: cpu_seconds() }
     }
 
     /// Wall time since the start.
@@ -51,16 +51,8 @@ impl Watch {
 
     /// CPU time since the start, in seconds.
     pub fn cpu_s(&self) -> f64 {
-        process_cpu_s() - self.cpu_s
+        cpu_seconds() - self.cpu_s
     }
-}
-
-/// CPU time of this process in seconds, in steps of 10 ms.
-fn process_cpu_s() -> f64 {
-    const TICKS_PER_S: f64 = 100.0;
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
-    fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / TICKS_PER_S
 }
 
 /// Resident memory of this process, in MB.

@@ -7,8 +7,7 @@ pub mod lossy;
 pub mod scenarios;
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, IoSlice};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +16,7 @@ use hongbao_engine::clock::SystemClock;
 use hongbao_engine::log::{Log, LogError, Position};
 use hongbao_engine::partition::Partition;
 use hongbao_engine::records::{Envelope, Frame, Offset, ReadBatch, RecordBuf};
-use hongbao_segments::{Device, OpenError, OsDevice, Recovery, SegmentLog, SegmentOptions};
+use hongbao_segments::{Device, OpenError, Recovery, SegmentLog, SegmentOptions, UnsyncedDevice};
 
 pub const ZERO: Partition = Partition(0);
 pub const TOPICS: [&str; 3] = ["awards", "journal", "orders.cash"];
@@ -40,39 +39,6 @@ pub fn small() -> SegmentOptions {
     }
 }
 
-/// Files that are never synced: what a test writes and reads again need not outlive the machine.
-pub struct Unsynced;
-
-impl Device for Unsynced {
-    fn create(&self, path: &Path) -> io::Result<File> {
-        OsDevice.create(path)
-    }
-
-    fn allocate(&self, file: &File, len: u64) -> io::Result<()> {
-        OsDevice.allocate(file, len)
-    }
-
-    fn set_len(&self, file: &File, len: u64) -> io::Result<()> {
-        OsDevice.set_len(file, len)
-    }
-
-    fn clear_from(&self, file: &File, at: u64) -> io::Result<()> {
-        OsDevice.clear_from(file, at)
-    }
-
-    fn write(&self, file: &File, slices: &mut [IoSlice<'_>], at: u64) -> io::Result<()> {
-        OsDevice.write(file, slices, at)
-    }
-
-    fn sync(&self, _: &File) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn sync_dir(&self, _: &Path) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 pub fn open_over(
     dir: &Path,
     options: SegmentOptions,
@@ -82,7 +48,7 @@ pub fn open_over(
 }
 
 pub fn try_open(dir: &Path, options: SegmentOptions) -> Result<(SegmentLog, Recovery), OpenError> {
-    open_over(dir, options, Arc::new(Unsynced))
+    open_over(dir, options, Arc::new(UnsyncedDevice))
 }
 
 pub fn open(dir: &Path, options: SegmentOptions) -> SegmentLog {

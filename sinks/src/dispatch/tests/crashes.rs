@@ -13,10 +13,10 @@ use proptest::prelude::*;
 
 use crate::dispatch::{Dispatcher, Step};
 use crate::downstream::Downstream;
+use crate::faulty_log::{Calls, FaultyLog};
 use crate::limits::rate::Rate;
 use crate::simulated::{Book, BookCounts, Profile, SimulatedDownstream, Simulation};
 
-use super::faulty::{Calls, FaultyLog};
 use super::kit::{TestClock, World, order_no};
 
 const PARTITIONS: u16 = 2;

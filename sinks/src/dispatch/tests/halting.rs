@@ -7,8 +7,8 @@ use hongbao_engine::log::LogError;
 
 use crate::dispatch::Step;
 use crate::downstream::{Capabilities, Outcome, Outcomes, Told};
+use crate::faulty_log::{Calls, FaultyLog};
 
-use super::faulty::{Calls, FaultyLog};
 use super::kit::{ABLE, Scripted, World, unknown};
 
 fn damaged() -> LogError {

@@ -3,7 +3,6 @@
 
 mod breaking;
 mod crashes;
-mod faulty;
 mod halting;
 mod kit;
 mod limits;

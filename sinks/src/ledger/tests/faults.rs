@@ -1,80 +1,19 @@
 //! Logs and stores that fail under the driver: every ticket completes once, with what is certain
 //! and no more (I10), and a partition that has failed writes nothing any more and stops alone (I26).
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
-use hongbao_engine::log::{Appended, LogError, Position};
-use hongbao_engine::progress::Progress;
-use hongbao_engine::records::{Frame, Offset};
+use hongbao_engine::log::LogError;
 use hongbao_engine::store::{Applied, Rows as StoreRows, StoreError, Visit};
 
 use super::driving::{Driven, person, sent, stores, told, wait_until};
 use super::*;
 use crate::downstream::{Completed, Downstream, Outcome, Ticket, Told};
+use crate::faulty_log::{Calls, FaultyLog};
 
-/// A log that counts refusals, and panics or fails after an append when told to.
-pub(super) struct ScriptedLog {
-    inner: Arc<MemoryLog>,
-    pub(super) full: AtomicU64,
-    pub(super) panics: AtomicBool,
-    fails_after: AtomicBool,
-}
-
-impl ScriptedLog {
-    pub(super) fn over(inner: &Arc<MemoryLog>) -> Arc<Self> {
-        let (panics, fails_after) = (AtomicBool::new(false), AtomicBool::new(false));
-        Arc::new(Self { inner: inner.clone(), full: AtomicU64::new(0), panics, fails_after })
-    }
-
-    fn wait_until_full(&self) {
-        let before = self.full.load(Ordering::SeqCst);
-        wait_until(|| self.full.load(Ordering::SeqCst) > before);
-    }
-}
-
-impl Log for ScriptedLog {
-    fn partitions(&self) -> u16 {
-        self.inner.partitions()
-    }
-
-    fn append(&self, partition: Partition, group: &[Frame<'_>]) -> Result<Appended, LogError> {
-        assert!(!self.panics.load(Ordering::SeqCst), "told to panic");
-        let appended = self.inner.append(partition, group);
-        if matches!(appended, Err(LogError::Full(_))) {
-            self.full.fetch_add(1, Ordering::SeqCst);
-        }
-        if self.fails_after.load(Ordering::SeqCst) {
-            return Err(LogError::Failed("told to".to_owned()));
-        }
-        appended
-    }
-
-    fn durable(&self, partition: Partition) -> Result<Position, LogError> {
-        self.inner.durable(partition)
-    }
-
-    fn range(&self, partition: Partition, topic: &str) -> Result<(Offset, Offset), LogError> {
-        self.inner.range(partition, topic)
-    }
-
-    fn read(
-        &self,
-        partition: Partition,
-        topic: &str,
-        from: Offset,
-        max_bytes: usize,
-        out: &mut ReadBatch,
-    ) -> Result<(), LogError> {
-        self.inner.read(partition, topic, from, max_bytes, out)
-    }
-
-    fn trim(&self, partition: Partition, floors: &[(&str, Offset)]) -> Result<(), LogError> {
-        self.inner.trim(partition, floors)
-    }
-
-    fn progress(&self) -> &Progress {
-        self.inner.progress()
-    }
+fn wait_until_full(log: &FaultyLog) {
+    let before = log.full.load(Ordering::SeqCst);
+    wait_until(|| log.full.load(Ordering::SeqCst) > before);
 }
 
 /// A store whose commits fail in the same way each time.
@@ -132,7 +71,7 @@ fn check_stopped(mut driven: Driven) {
 #[test]
 fn a_full_log_holds_up_only_what_does_not_fit() {
     let memory = manual_log(1);
-    let log = ScriptedLog::over(&memory);
+    let log = FaultyLog::over(&memory);
     let (kept, ports) = stores(1);
     let mut driven = Driven::open(log.clone(), ports, small());
     driven.submit(1, P0, &[cash(1, 5)]);
@@ -140,10 +79,10 @@ fn a_full_log_holds_up_only_what_does_not_fit() {
     memory.set_bytes_max(0);
     driven.submit(2, P0, &[cash(2, 5), cash(1, 5)]);
     driven.submit(3, P0, &[cash(3, 5)]);
-    log.wait_until_full();
+    wait_until_full(&log);
     memory.sync();
     assert_eq!(driven.completed(1), BTreeMap::from([(1, sent(Outcome::Credited))]), "it is in the book");
-    log.wait_until_full();
+    wait_until_full(&log);
     assert!(driven.nothing_completed());
     assert_eq!(driven.ledger.status().halted(), None, "a full log is not a failed one");
 
@@ -159,7 +98,7 @@ fn a_full_log_holds_up_only_what_does_not_fit() {
 #[test]
 fn a_drop_while_the_log_is_full_ends_and_credits_nothing() {
     let memory = durable_log(1);
-    let log = ScriptedLog::over(&memory);
+    let log = FaultyLog::over(&memory);
     let (kept, ports) = stores(1);
     let mut driven = Driven::open(log.clone(), ports.clone(), small());
     driven.submit(1, P0, &[cash(1, 5)]);
@@ -167,7 +106,7 @@ fn a_drop_while_the_log_is_full_ends_and_credits_nothing() {
     memory.set_bytes_max(0);
     driven.submit(2, P0, &[cash(2, 5)]);
     driven.submit(3, P0, &[cash(3, 5)]);
-    log.wait_until_full();
+    wait_until_full(&log);
     drop(driven);
     assert_eq!(book(&memory), [cash(1, 5)]);
 
@@ -182,7 +121,7 @@ fn a_drop_while_the_log_is_full_ends_and_credits_nothing() {
 #[test]
 fn a_drop_while_one_partition_is_full_finishes_the_others() {
     let memory = durable_log(2);
-    let log = ScriptedLog::over(&memory);
+    let log = FaultyLog::over(&memory);
     let (kept, ports) = stores(2);
     let mut driven = Driven::open(log.clone(), ports, LedgerLimits::default());
     let first = large_order("large", "u", "CNY/2", 5, &"c".repeat(10_000));
@@ -190,7 +129,7 @@ fn a_drop_while_one_partition_is_full_finishes_the_others() {
     driven.completed(1);
     memory.set_bytes_max(first.len());
     driven.submit(2, P0, &[cash(2, 5)]);
-    log.wait_until_full();
+    wait_until_full(&log);
     for n in 0..20 {
         driven.submit(10 + n, Partition(1), &[cash(10 + n, 5)]);
     }
@@ -202,7 +141,7 @@ fn a_drop_while_one_partition_is_full_finishes_the_others() {
 #[test]
 fn when_the_log_fails_what_was_decided_is_unknown_and_the_rest_not_sent() {
     let memory = manual_log(2);
-    let log = ScriptedLog::over(&memory);
+    let log = FaultyLog::over(&memory);
     let mut driven = Driven::open(log.clone(), stores(2).1, small());
     // Of both partitions, and the one that works goes on.
     driven.submit(1, Partition(1), &[cash(1, 5)]);
@@ -213,7 +152,7 @@ fn when_the_log_fails_what_was_decided_is_unknown_and_the_rest_not_sent() {
     driven.submit(5, P0, &[cash(5, 5)]);
     driven.submit(6, P0, &[cash(6, 5)]);
     driven.submit(7, Partition(1), &[cash(7, 5)]);
-    log.wait_until_full();
+    wait_until_full(&log);
     assert!(driven.nothing_completed());
     memory.fail(P0, "the device is gone");
     let expected = BTreeMap::from([(2, unknown()), (5, unknown()), (6, not_sent())]);
@@ -287,13 +226,16 @@ fn a_store_that_fails_stops_its_partition_alone() {
 fn an_append_without_an_answer_is_settled_by_the_next_start() {
     for (panics, credited) in [(false, true), (true, false)] {
         let memory = durable_log(1);
-        let log = ScriptedLog::over(&memory);
+        let log = FaultyLog::over(&memory);
         let (kept, ports) = stores(1);
         let mut driven = Driven::open(log.clone(), ports.clone(), small());
         driven.submit(1, P0, &[cash(1, 5)]);
         assert_eq!(driven.completed(1), BTreeMap::from([(1, sent(Outcome::Credited))]));
-        log.panics.store(panics, Ordering::SeqCst);
-        log.fails_after.store(!panics, Ordering::SeqCst);
+        if panics {
+            log.panics.store(true, Ordering::SeqCst);
+        } else {
+            log.refuse(P0.0, Calls::AnswerOfAppend, LogError::Failed("told to".to_owned()));
+        }
         driven.submit(2, P0, &[cash(2, 5), cash(4, 5), cash(5, 5)]);
         assert_eq!(driven.completed(1), BTreeMap::from([(2, unknown())]));
         check_stopped(driven);

@@ -5,9 +5,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::driving::{person, sent, stores, told};
-use super::faults::{ScriptedLog, no_answer, not_sent, unknown};
+use super::faults::{no_answer, not_sent, unknown};
 use super::*;
 use crate::downstream::{Completed, Completion, Downstream, Outcome, Outcomes, Ticket, Told};
+use crate::faulty_log::FaultyLog;
 use crate::ledger::desk::Round;
 use crate::ledger::worker::Worker;
 
@@ -151,7 +152,7 @@ fn a_failure_while_the_book_is_full_leaves_unknown_only_what_was_begun() {
 #[test]
 fn a_panic_while_the_book_is_full_stops_its_partition_alone() {
     let memory = durable_log(2);
-    let log = ScriptedLog::over(&memory);
+    let log = FaultyLog::over(&memory);
     let (kept, ports) = stores(2);
     let mut stepped = Stepped::open(log.clone(), ports);
     stepped.fill(&memory);
@@ -171,7 +172,7 @@ fn a_panic_while_the_book_is_full_stops_its_partition_alone() {
 #[test]
 fn a_full_book_is_tried_again_after_a_pause_and_is_a_failure_at_a_stop() {
     let memory = durable_log(2);
-    let log = ScriptedLog::over(&memory);
+    let log = FaultyLog::over(&memory);
     let spec = spec(log.clone(), stores(2).1);
     let committer = Arc::new(Committer::manual(memory.clone(), 8));
     let (mut worker, mut port) = Worker::open(spec, committer).unwrap();

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+pub use hongbao_engine::clock::cpu_seconds;
 use hongbao_engine::clock::{Clock, SystemClock};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -222,14 +223,4 @@ impl SetResult {
 
 fn round(number: f64) -> f64 {
     (number * 100.0).round() / 100.0
-}
-
-/// Processor time of this process, in seconds; 0 where the system does not tell.
-#[must_use]
-pub fn cpu_seconds() -> f64 {
-    let Ok(stat) = std::fs::read_to_string("/proc/self/stat") else { return 0.0 };
-    // After the name in brackets: user and system time are fields 14 and 15, in hundredths.
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok()).unwrap_or(0.0);
-    (ticks(11) + ticks(12)) / 100.0
 }

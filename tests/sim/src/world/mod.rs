@@ -13,7 +13,6 @@ mod estate;
 mod faults;
 mod process;
 mod turn;
-mod view;
 mod zombie;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -125,7 +124,7 @@ pub struct World<'p, 'l> {
     deferred: VecDeque<Op>,
     /// Groups that the log lacks at the next start.
     losses: Vec<(u16, usize)>,
-    /// Stores that are exchanged at the next start, with the partition they come from.
+    /// Partitions of which something is lost for good.
     doomed: BTreeMap<u16, Doom>,
     /// Folds seen halted, by name; of a doomed partition, since it is.
     halted_ever: BTreeSet<String>,

@@ -12,6 +12,7 @@ use hongbao_engine::store::Store;
 use hongbao_engine::task::{Step, Task, TaskError, TaskPolicy, TaskPorts, TaskRunner, TaskSpec, TaskStatus};
 use hongbao_processors::intake::{AWARDS, Intake, IntakeBoard, IntakeSpec, JOURNAL, STAGE};
 use hongbao_processors::views::{Views, ViewsLimits, ViewsReader};
+use hongbao_resume::FoldedJournal;
 use hongbao_sinks::dispatch::{
     BreakerPolicy, Confirm, Dispatcher, DispatcherSpec, LaneSpec, Policy, PoolSpec, Ports, StatusBoard,
 };
@@ -26,7 +27,6 @@ use crate::operator::{LANES, control_key};
 use crate::options::{DownstreamOptions, LogProfile, Options};
 
 use super::estate::{Estate, Place};
-use super::view::WorldView;
 use super::zombie::writer_of;
 
 /// Commits that may wait.
@@ -119,8 +119,11 @@ impl Process {
             let view = view(Partition(partition), ports(estate.views[index].clone()), options, &reader);
             views.push(Fold::opened(view));
         }
-        let tasks = views.iter().map(Fold::status).collect();
-        let view = Arc::new(WorldView { reader: Arc::clone(&reader), tasks });
+        let tasks = (0..)
+            .map(Partition)
+            .zip(&views)
+            .map(|(partition, fold)| fold.status().unwrap_or_else(|| Arc::new(not_open(partition))));
+        let view = Arc::new(folded_journal(&reader, tasks.collect()));
         let mut committers = vec![committer];
         let downstreams = (0..estate.places.len())
             .map(|index| (format!("d{index}"), downstream(estate, options, index, &sender, &mut committers)));
@@ -140,10 +143,20 @@ impl Process {
     }
 }
 
+/// The journal as the program's sinks see it. Lanes never change their downstream here.
+fn folded_journal(reader: &Arc<ViewsReader>, tasks: Vec<Arc<TaskStatus>>) -> FoldedJournal {
+    FoldedJournal::new(Arc::clone(reader), tasks, Box::new(|_, _, _| Ok(())))
+}
+
+/// Of views that cannot be opened.
+fn not_open(partition: Partition) -> TaskStatus {
+    TaskStatus::not_opened("views", partition, JOURNAL, "the views are not open")
+}
+
 /// Stands in where none can be opened; the process is about to end.
 fn idle_dispatcher(estate: &Estate) -> Dispatcher {
     let log: Arc<dyn Log> = Arc::clone(&estate.log) as Arc<dyn Log>;
-    let view = WorldView { reader: Arc::new(ViewsReader::new(0)), tasks: Vec::new() };
+    let view = folded_journal(&Arc::new(ViewsReader::new(0)), Vec::new());
     let ports =
         Ports { log, clock: estate.clock.clone(), view: Arc::new(view), downstreams: Default::default() };
     let spec = DispatcherSpec {

@@ -1,11 +1,17 @@
-//! What the dispatcher asks of the folded journal when it opens a lane, answered by the views.
+//! Where a lane stands when a dispatcher opens it: the port of the sinks ([`JournalView`]), answered
+//! by the views. A crate of its own, because sinks and processors do not know each other, and
+//! because the program, its simulator and its driver of cases must run the same: an attempt that is
+//! told wrongly here is a second credit (I10, I14).
+
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
 use hongbao_engine::partition::Partition;
 use hongbao_engine::records::Offset;
 use hongbao_engine::task::TaskStatus;
-use hongbao_processors::views::ViewsReader;
+use hongbao_processors::views::{LaneState, SentRange, ViewsReader};
 use hongbao_sinks::journal_view::{JournalView, LaneResume, OpenRange, ViewError, Winner};
 
 /// Whether a lane may send in a partition, given whether orders of it are unresolved; else why not.
@@ -20,7 +26,9 @@ pub struct FoldedJournal {
 }
 
 impl FoldedJournal {
-    /// The journal as these views fold it.
+    /// The journal as these views fold it; `tasks` are theirs, by partition. Lanes that `admit`
+    /// turns away are not available.
+    #[must_use]
     pub fn new(reader: Arc<ViewsReader>, tasks: Vec<Arc<TaskStatus>>, admit: Admit) -> Self {
         Self { reader, tasks, admit }
     }
@@ -45,25 +53,31 @@ impl JournalView for FoldedJournal {
             self.reader.lane_state(partition.0, lane).map_err(|error| unavailable(partition, error))?;
         let is_unresolved = !state.sent.is_empty();
         (self.admit)(lane, partition.0, is_unresolved).map_err(|reason| unavailable(partition, reason))?;
-        let epoch = u32::try_from(state.epoch).map_err(|_| {
-            unavailable(partition, format!("epoch {} of lane {lane} is out of bounds", state.epoch))
-        })?;
-        // Time goes on with ticks and intents; a clock behind the latest of them went back (I14).
-        let intents = state.sent.iter().map(|range| range.first_intent_at_ms).max();
         let as_of_ms = self.reader.as_of_ms(partition.0).map_err(|error| unavailable(partition, error))?;
-        let last_at_ms = intents.unwrap_or(0).max(as_of_ms);
-        let open = state.sent.iter().map(|range| OpenRange {
-            first: range.first,
-            count: range.count,
-            first_intent_ms: range.first_intent_at_ms,
-            is_unknown: range.unknown.is_some() && !range.in_flight,
-        });
-        Ok(LaneResume {
-            opened: state.writer.map(|writer| Winner { writer, epoch }),
-            low_water: state.low_water,
-            ended: state.ended.clone(),
-            open: open.collect(),
-            last_at_ms,
-        })
+        resume(state, as_of_ms).map_err(|what| unavailable(partition, format!("lane {lane}: {what}")))
+    }
+}
+
+/// What a sink goes on from.
+fn resume(state: LaneState, as_of_ms: i64) -> Result<LaneResume, String> {
+    let epoch =
+        u32::try_from(state.epoch).map_err(|_| format!("its epoch {} is out of bounds", state.epoch))?;
+    // Time goes on with ticks and intents; a clock behind the latest of them went back (I14).
+    let intents = state.sent.iter().map(|range| range.first_intent_at_ms).max();
+    Ok(LaneResume {
+        opened: state.writer.map(|writer| Winner { writer, epoch }),
+        low_water: state.low_water,
+        ended: state.ended,
+        open: state.sent.iter().map(open_range).collect(),
+        last_at_ms: intents.unwrap_or(0).max(as_of_ms),
+    })
+}
+
+fn open_range(range: &SentRange) -> OpenRange {
+    OpenRange {
+        first: range.first,
+        count: range.count,
+        first_intent_ms: range.first_intent_at_ms,
+        is_unknown: range.unknown.is_some() && !range.in_flight,
     }
 }
