@@ -43,15 +43,33 @@ pub fn command(hunt: &Hunt) -> Result<bool, String> {
         }
     }
     caught.sort_unstable();
+    let simulated = caught.len() + missed.len();
+    let in_segments = hunt.in_segments.as_deref().map(|names| segments(names, &mut missed));
     let line = json!({
         "name": "sim mutants", "seeds": tried, "awards": stats.awards, "crashes": stats.crashes,
         "unknown_outcomes": stats.unknown_outcomes, "duplicates": stats.duplicates,
         "violations": missed.len(), "wall_s": clock.monotonic().as_secs_f64(), "cpu_s": cpu_seconds(),
-        "mutants": caught.len() + missed.len(), "caught": caught.len(), "missed": missed,
+        "mutants": simulated, "caught": caught.len(), "missed": missed,
+        "segment_mutants": in_segments.map(|(all, _)| all), "segment_caught": in_segments.map(|(_, count)| count),
         "median_seeds": caught.get(caught.len() / 2), "worst_seeds": caught.last(),
     });
     println!("{line}");
     Ok(missed.is_empty())
+}
+
+/// How many bugs of the segment files there are, and how many of them are among these names. The others
+/// are missed.
+fn segments(names: &str, missed: &mut Vec<String>) -> (usize, usize) {
+    let before = missed.len();
+    for mutant in Mutant::OF_SEGMENTS {
+        let name = format!("{mutant:?}");
+        if !names.split(',').any(|caught| caught == name) {
+            println!("{name}  MISSED        {}", mutant.what());
+            missed.push(name);
+        }
+    }
+    let all = Mutant::OF_SEGMENTS.len();
+    (all, all - (missed.len() - before))
 }
 
 /// See [`super::plant_named`].
