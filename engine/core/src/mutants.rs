@@ -112,12 +112,23 @@ mutants! {
     M89, "a row depends on the commits on the way (I19)";
     M90, "clients are told before their awards are durable (I25)";
     M91, "a failed sync is tried again and believed (I25)";
+    M92, "the rows of a commit are taken in before its offset (I6)";
 }
 
 impl Mutant {
     /// Those of the segment files, which the simulator's log does without: caught by
-    /// `engine/segments/tests/planted.rs`. All others are the simulator's to catch.
+    /// `engine/segments/tests/planted.rs`.
     pub const OF_SEGMENTS: &[Self] = &[Self::M66, Self::M67, Self::M68, Self::M91];
+
+    /// Those of the stores' files, which the simulator does without as well: caught by
+    /// `engine/rocks/tests/planted.rs`.
+    pub const OF_STORES: &[Self] = &[Self::M92];
+
+    /// Whether the simulator is the one to catch it.
+    #[must_use]
+    pub fn is_simulated(self) -> bool {
+        !Self::OF_SEGMENTS.contains(&self) && !Self::OF_STORES.contains(&self)
+    }
 }
 
 static PLANTED: AtomicU8 = AtomicU8::new(0);
