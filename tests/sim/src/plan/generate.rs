@@ -44,11 +44,8 @@ fn awards(seed: u64, options: &Options, duration_ms: i64, steps: &mut Vec<Step>)
     let conflicts = if random.chance(500) { random.magnitude(5, 200) } else { 0 };
     let twists = if random.chance(500) { random.magnitude(5, 200) } else { 0 };
     let bursts = random.chance(300);
-    // A rain falls on many people: their order numbers differ in the person alone.
-    let awards_a_rain = *Random::of(seed, "rains").pick(&[1, 1, 8, 1_000]);
     let mut made: Vec<AwardOp> = Vec::new();
-    for number in 0..random.magnitude(AWARDS.0, AWARDS.1) as u32 {
-        let rain = number / awards_a_rain;
+    for rain in 0..random.magnitude(AWARDS.0, AWARDS.1) as u32 {
         let mut at_ms = random.below(duration_ms.cast_unsigned()).cast_signed();
         if bursts {
             at_ms -= at_ms % 1_000;
