@@ -93,12 +93,44 @@ mutants! {
     M66, "frames of an earlier use of a segment are believed (rule 7)";
     M67, "a damaged frame is always cut off (rule 7, I26)";
     M68, "a group is acknowledged before its sync (I25)";
+    M71, "totals state the time of the partition that is furthest (I18)";
+    M72, "a wallet is that of the last commit and says that it is of now (I15)";
+    M73, "totals are summed in floating point (I8)";
+    M74, "balances of the ledger are summed in floating point (I8)";
+    M75, "sums of a wallet have 64 bits and wrap (I8)";
+    M76, "balances of the ledger have 64 bits and wrap (I8)";
+    M77, "awards are decided in the order of a hash table (I4)";
+    M78, "settings are in force for awards that stand before them (I30)";
+    M79, "a missing item of a batch is taken for rejected (I11)";
+    M80, "order numbers are told apart without the person (I2)";
+    M81, "order numbers are told apart by person and scene alone (I2)";
+    M82, "a wallet shows as credited what is accepted (I15)";
+    M83, "a wallet shows as credited what was refused or reported (I15)";
+    M84, "credited totals begin anew after a restart (I18)";
+    M85, "totals leave out what has not changed since the last commit (I18)";
+    M86, "a conflict is told with the amount of no award (I3)";
+    M87, "orders of all lanes are numbered by the first lane (I5)";
+    M88, "what is pending is reserved as if it were credited (I16)";
+    M89, "a row depends on the commits on the way (I19)";
+    M90, "clients are told before their awards are durable (I25)";
+    M91, "a failed sync is tried again and believed (I25)";
+    M92, "the rows of a commit are taken in before its offset (I6)";
 }
 
 impl Mutant {
     /// Those of the segment files, which the simulator's log does without: caught by
-    /// `engine/segments/tests/planted.rs`. All others are the simulator's to catch.
-    pub const OF_SEGMENTS: &[Self] = &[Self::M66, Self::M67, Self::M68];
+    /// `engine/segments/tests/planted.rs`.
+    pub const OF_SEGMENTS: &[Self] = &[Self::M66, Self::M67, Self::M68, Self::M91];
+
+    /// Those of the stores' files, which the simulator does without as well: caught by
+    /// `engine/rocks/tests/planted.rs`.
+    pub const OF_STORES: &[Self] = &[Self::M92];
+
+    /// Whether the simulator is the one to catch it.
+    #[must_use]
+    pub fn is_simulated(self) -> bool {
+        !Self::OF_SEGMENTS.contains(&self) && !Self::OF_STORES.contains(&self)
+    }
 }
 
 static PLANTED: AtomicU8 = AtomicU8::new(0);

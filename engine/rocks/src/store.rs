@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use hongbao_engine::mutant;
 use hongbao_engine::store::{Applied, Rows, Store, StoreError, Visit, check_runs};
 use rocksdb::{
     ColumnFamily, DB, DBPinnableSlice, DEFAULT_COLUMN_FAMILY_NAME, Error, ErrorKind,
@@ -272,7 +273,10 @@ impl Store for RocksStore {
             state.failed = self.directory.clear_staging().is_err();
             return written.map(drop);
         }
-        let committed = written.and_then(|paths| self.ingest(paths));
+        let committed = written.and_then(|paths| match mutant!(M92) {
+            true => paths.into_iter().try_for_each(|path| self.ingest(vec![path])),
+            false => self.ingest(paths),
+        });
         state.failed = committed.is_err();
         committed
     }

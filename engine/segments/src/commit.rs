@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hongbao_engine::mutant;
 use hongbao_engine::partition::Partition;
 use parking_lot::{Condvar, Mutex};
 
@@ -154,7 +155,8 @@ struct Job {
 impl Job {
     fn run(&self, core: &Core, partition: &PartitionLog) -> io::Result<()> {
         for file in &self.files {
-            core.device.sync(file)?;
+            let synced = core.device.sync(file);
+            if mutant!(M91) { synced.or_else(|_| core.device.sync(file)) } else { synced }?;
         }
         hongbao_engine::kill_point!("log.segment.synced");
         if self.dir { core.device.sync_dir(&partition.dir) } else { Ok(()) }

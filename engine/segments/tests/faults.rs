@@ -71,6 +71,11 @@ fn a_failed_sync_is_final() {
 }
 
 #[test]
+fn a_sync_that_failed_once_is_not_tried_again() {
+    support::scenarios::a_sync_that_fails_once();
+}
+
+#[test]
 fn a_failed_write_is_final() {
     let (dir, device, log) = faulty();
     append_groups(&log, 0..5);

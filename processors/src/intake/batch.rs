@@ -65,7 +65,14 @@ impl Keys {
     /// Adds the key of an order number and returns its seat.
     #[inline]
     fn add(&mut self, order_no: &OrderNo<'_>) -> usize {
-        order_no.store_key(&mut self.bytes);
+        if mutant!(M80) {
+            let rest = [order_no.scene_id(), order_no.rain_id(), order_no.award_type(), order_no.stage()];
+            self.bytes.extend(rest.join("_").bytes());
+        } else if mutant!(M81) {
+            self.bytes.extend([order_no.act_id(), order_no.scene_id()].join("_").bytes());
+        } else {
+            order_no.store_key(&mut self.bytes);
+        }
         self.ends.push(self.bytes.len());
         self.ends.len() - 1
     }
@@ -85,6 +92,9 @@ impl<'a> Batch<'a> {
                 let content = reader.read(bytes, &mut self.keys);
                 self.records.push(Record { offset, bytes, content });
             }
+        }
+        if mutant!(M77) {
+            self.records.sort_unstable_by_key(|record| hongbao_engine::records::crc(record.bytes));
         }
     }
 

@@ -174,6 +174,13 @@ impl Intake {
     }
 
     fn decide_all(&mut self, batch: &Batch<'_>, outputs: &mut Outputs) -> Result<(), ProcessorError> {
+        for record in batch.records.iter().filter(|_| mutant!(M78)) {
+            if let Content::Control(control) = &record.content
+                && let Ok(plan) = Plan::compile(control.body, control.number)
+            {
+                (self.topics, self.plan) = (Topics::register(outputs, &plan), plan);
+            }
+        }
         self.seen.prefetch(batch.keys())?;
         let mut next_offset = None;
         for record in &batch.records {
@@ -227,7 +234,10 @@ impl Intake {
                 Ok(Verdict::Accepted)
             }
             Some(_) => {
-                let fact = Conflict::of(award, award_offset, at_ms);
+                let mut fact = Conflict::of(award, award_offset, at_ms);
+                if mutant!(M86) {
+                    fact.amount_minor = 0;
+                }
                 outputs.push_with(self.topics.journal, |out| fact.encode(out));
                 Ok(Verdict::Conflict)
             }
@@ -244,7 +254,9 @@ impl Intake {
             award,
             asset: &rule.asset,
             lane: self.plan.lane_name(rule),
-            lane_seq: outputs.next_seq(lane_topic).cast_signed(),
+            lane_seq: outputs
+                .next_seq(if mutant!(M87) { self.topics.lanes[0] } else { lane_topic })
+                .cast_signed(),
             award_offset,
             at_ms,
         };

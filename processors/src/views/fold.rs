@@ -177,20 +177,23 @@ impl Fold<'_> {
         fact: &CreditFact<'_>,
     ) -> Result<(), ProcessorError> {
         let (offset, credited) = (self.offset, fact.stage == CreditStage::Credited);
+        let pays = credited || mutant!(M83);
         let State { lanes, groups, users, staged, .. } = &mut *self.state;
         let lane = lanes.get(number).ok_or_else(|| broken("I6", offset, "a lane is gone"))?;
         for seq in piece.first..=piece.last {
             let at =
                 Pointer::new(number, seq).ok_or_else(|| broken("I6", offset, "a sequence is too large"))?;
             let order = match lane.recent.get(seq) {
-                Some(order) if !credited || users.is_current(order.slot, order.generation) => order,
+                Some(order) if !pays || users.is_current(order.slot, order.generation) => order,
                 _ => self.plan.order(at).ok_or_else(|| broken("I6", offset, "an order has no entry"))?,
             };
             let group = groups.get_mut(order.group).ok_or_else(|| broken("I6", offset, "a group is gone"))?;
-            if credited {
+            if pays {
                 let user = users.change(order.slot, offset + 1);
                 user.credit(group.asset, if mutant!(M28) { 1 } else { order.amount_minor })
                     .map_err(|_| broken("I16", offset, "more was credited than was pending"))?;
+            }
+            if credited {
                 group.credit(order.amount_minor);
             } else {
                 let row = Exception::encode(fact.stage, fact.at_ms, offset, fact.reason);

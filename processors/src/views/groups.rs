@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
+use hongbao_engine::mutant;
 use hongbao_schemas::money::Asset;
 use hongbao_schemas::settings::Settings;
 
@@ -110,7 +111,11 @@ impl Group {
     pub(super) fn accept(&mut self, amount_minor: i64, at_ms: i64) -> u32 {
         self.changed = true;
         self.sums.accepted_count += 1;
-        self.sums.accepted_minor += i128::from(amount_minor);
+        self.sums.accepted_minor = if mutant!(M73) {
+            (self.sums.accepted_minor as f64 + amount_minor as f64) as i128
+        } else {
+            self.sums.accepted_minor + i128::from(amount_minor)
+        };
         if !self.reconcile {
             return NOT_RECONCILED;
         }
@@ -146,6 +151,11 @@ impl Group {
         bucket.changed = true;
         self.sums.ended_count += 1;
         Ok(())
+    }
+
+    /// Whether its row is older than it is.
+    pub(super) const fn is_changed(&self) -> bool {
+        self.changed
     }
 
     /// Minutes with open orders, ascending.
@@ -305,6 +315,7 @@ impl Groups {
             ended_count: take.u64()?,
         };
         take.end()?;
+        let sums = if mutant!(M84) { Sums { credited_count: 0, credited_minor: 0, ..sums } } else { sums };
         let asset = Arc::clone(self.asset(asset)?);
         let key = GroupKey { lane, activity_id, scene_id, reward_type, asset: &asset };
         let number = self.add(key, sums, settings)?;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
+use hongbao_engine::mutant;
 use hongbao_schemas::order_state::OrderState;
 use hongbao_schemas::settings::Settings;
 
@@ -342,7 +343,8 @@ impl<'a> Walk<'a> {
     fn attempt(&mut self) -> Result<Result<Found, Lack>, ReadError> {
         let state = self.shared.state.read();
         let commits = state.users.commits();
-        let user = match (state.users.get(self.act_id.as_bytes()), &self.stored_user) {
+        let in_memory = state.users.get(self.act_id.as_bytes()).filter(|_| !mutant!(M72));
+        let user = match (in_memory, &self.stored_user) {
             (Some(user), _) => user,
             (None, Some((then, user))) if *then == commits => user,
             _ => return Ok(Err(Lack::User(commits))),
@@ -412,7 +414,7 @@ fn balances(state: &State, user: &UserRow) -> Vec<AssetBalance> {
             // No fact moves these yet.
             withdrawn_minor: 0,
             written_off_minor: 0,
-            reserved_minor: 0,
+            reserved_minor: if mutant!(M88) { account.pending_minor } else { 0 },
         })
     };
     user.accounts().filter_map(balance).collect()

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use hongbao_engine::mutant;
+
 use super::Shared;
 use super::entry::{Entry, Pointer};
 use super::groups::{BUCKET_MS, Group, GroupNames, Sums, minute_end_ms};
@@ -130,7 +132,8 @@ pub struct ReconcileRow {
 
 /// The time up to which all partitions are complete; those that never saw a time have nothing.
 fn earliest(times_ms: impl Iterator<Item = i64>) -> i64 {
-    times_ms.filter(|time_ms| *time_ms != 0).min().unwrap_or(0)
+    let times_ms = times_ms.filter(|time_ms| *time_ms != 0);
+    if mutant!(M71) { times_ms.max() } else { times_ms.min() }.unwrap_or(0)
 }
 
 impl ViewsReader {
@@ -159,7 +162,8 @@ impl ViewsReader {
         for shared in &partitions {
             let state = shared.state.read();
             times_ms.push(state.now_ms);
-            sums.extend(state.groups.iter().map(|group| (Arc::clone(&group.names), group.sums)));
+            let groups = state.groups.iter().filter(|group| !mutant!(M85) || group.is_changed());
+            sums.extend(groups.map(|group| (Arc::clone(&group.names), group.sums)));
         }
         drop(turn);
         let mut rows = BTreeMap::new();

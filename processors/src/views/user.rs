@@ -1,5 +1,7 @@
 //! One person's sums and the newest of their entries: what a wallet is read from (W7).
 
+use hongbao_engine::mutant;
+
 use super::entry::{Pointer, put_pointer, take_pointer};
 use super::wire::{Take, put_i128, put_u64};
 
@@ -66,7 +68,14 @@ impl UserRow {
     /// Adds an accepted amount.
     #[inline]
     pub(super) fn accept(&mut self, asset: AssetId, amount_minor: i64) {
-        self.account(asset).pending_minor += i128::from(amount_minor);
+        let account = self.account(asset);
+        if mutant!(M82) {
+            account.credited_minor += i128::from(amount_minor);
+        } else if mutant!(M75) {
+            account.pending_minor = i128::from((account.pending_minor as i64).wrapping_add(amount_minor));
+        } else {
+            account.pending_minor += i128::from(amount_minor);
+        }
     }
 
     /// Moves an amount from pending to credited.
@@ -74,6 +83,9 @@ impl UserRow {
     pub(super) fn credit(&mut self, asset: AssetId, amount_minor: i64) -> Result<(), NotPending> {
         let account = self.account(asset);
         let amount = i128::from(amount_minor);
+        if mutant!(M82) {
+            return Ok(());
+        }
         if account.pending_minor < amount {
             return Err(NotPending);
         }

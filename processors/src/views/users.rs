@@ -4,6 +4,7 @@
 use std::hash::BuildHasher;
 
 use foldhash::fast::RandomState;
+use hongbao_engine::mutant;
 
 use super::commit::Packed;
 use super::index::SlotIndex;
@@ -232,6 +233,7 @@ impl Users {
     /// The row of a slot, to change it; `version` is the journal offset after the fact.
     #[inline]
     pub(super) fn change(&mut self, slot: Slot, version: u64) -> &mut UserRow {
+        let version = if mutant!(M89) { u64::from(self.commit) } else { version };
         let cached = &mut self.slots[slot];
         cached.row.version = cached.row.version.max(version);
         if cached.changed_in != self.commit {

@@ -124,6 +124,7 @@ fn read_body(keys: &[String], is_single: bool, answer: &Answer<'_>) -> Outcomes 
     }
     let missing = Outcome::Unknown(Reason::Borrowed("no answer"));
     let missing = if mutant!(M41) { Outcome::Credited } else { missing };
+    let missing = if mutant!(M79) { Outcome::Rejected(Reason::Borrowed("no answer")) } else { missing };
     let each: Vec<Outcome> =
         keys.iter().map(|key| said.get(key.as_str()).unwrap_or(&missing).clone()).collect();
     match each.first() {

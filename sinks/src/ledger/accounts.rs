@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use hashbrown::HashMap;
+use hongbao_engine::mutant;
 use hongbao_engine::store::{Rows, Store, StoreError};
 use parking_lot::Mutex;
 
@@ -80,6 +81,7 @@ impl Accounts {
 
 fn add(sums: &mut Sums, key: &[u8], amount: i128) {
     match sums.get_mut(key) {
+        Some(sum) if mutant!(M74) => *sum = (*sum as f64 + amount as f64) as i128,
         Some(sum) => *sum = sum.saturating_add(amount),
         None => drop(sums.insert(key.into(), amount)),
     }
@@ -116,6 +118,9 @@ impl FrozenAccounts {
         for (key, sum) in &sums {
             let Some(balance) = cache.get_mut(key) else { continue };
             *balance = balance.saturating_add(*sum);
+            if mutant!(M76) {
+                *balance = i128::from(*balance as i64);
+            }
             let kind = usize::from(key.starts_with(&ISSUED_KIND));
             rows[kind].put(key, &balance.to_le_bytes());
         }

@@ -87,6 +87,9 @@ enum Verb {
         /// Stores the smallest plan of each under tests/sim/scenarios.
         #[arg(long)]
         keep: bool,
+        /// Those of segment files and stores that their own tests have caught, with commas between them.
+        #[arg(long, hide = true, value_name = "NAMES", conflicts_with = "names")]
+        in_files: Option<String>,
     },
     /// Plays the stored scenarios: clean as they are, each broken by its planted bug.
     Scenarios,
@@ -146,8 +149,8 @@ fn done(verb: Verb, mutant: Option<String>) -> Result<bool, String> {
         Verb::Replay { file, trace } => Ok(show(&StoredPlan::read(&file)?.plan, trace)),
         Verb::Shrink { seed, out } => shrink_seed(seed, out.as_deref(), mutant),
         Verb::Meta { seeds, other } => meta(seeds, other),
-        Verb::Mutants { names, seeds, keep } => {
-            hongbao_sim::mutants::command(&Hunt { names, seeds_max: seeds, keeps: keep })
+        Verb::Mutants { names, seeds, keep, in_files } => {
+            hongbao_sim::mutants::command(&Hunt { names, seeds_max: seeds, keeps: keep, in_files })
         }
         Verb::Scenarios => hongbao_sim::mutants::scenarios(),
         Verb::Hashes { first, last } => {

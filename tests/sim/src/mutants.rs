@@ -16,6 +16,9 @@ pub struct Hunt {
     pub seeds_max: u64,
     /// Stores the smallest plan of each as a scenario.
     pub keeps: bool,
+    /// Names of those of segment files and stores that their own tests have caught, with commas between
+    /// them; none where these were not run.
+    pub in_files: Option<String>,
 }
 
 /// Plants each bug, or those named, until it is caught; prints a table and a line of JSON. False

@@ -13,6 +13,8 @@ use hongbao_segments::{Device, OsDevice};
 pub enum Fault {
     /// Every sync of a file fails.
     Sync,
+    /// The next sync of a file fails, and what it was to write is given up: the ones after it succeed.
+    SyncOnce,
     /// Every sync of a directory fails.
     SyncDir,
     /// Every write fails.
@@ -86,7 +88,11 @@ impl Device for FaultyDevice {
 
     fn sync(&self, _: &File) -> io::Result<()> {
         self.syncs.fetch_add(1, Ordering::SeqCst);
-        if self.is(Fault::Sync) { Err(device_error()) } else { Ok(()) }
+        let failed = self.is(Fault::Sync) || self.is(Fault::SyncOnce);
+        if self.is(Fault::SyncOnce) {
+            self.set(None);
+        }
+        if failed { Err(device_error()) } else { Ok(()) }
     }
 
     fn sync_dir(&self, _: &Path) -> io::Result<()> {

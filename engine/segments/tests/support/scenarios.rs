@@ -3,12 +3,14 @@
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use hongbao_engine::log::{Log, LogError, Position};
 use hongbao_engine::partition::Partition;
 use hongbao_segments::{SPARES_MAX, SegmentLog, SegmentOptions};
 
+use super::faulty::{Fault, FaultyDevice};
 use super::lossy::LossyDevice;
 use super::{
     Contents, Random, ZERO, append, append_groups, contents, copied, expected, files, group, open, open_over,
@@ -66,6 +68,22 @@ pub fn torn_over_an_old_group() {
         let all = expected((0..next + u64::from(whole)).map(group));
         assert_eq!(found, from_starts(all, &found), "torn at {at} of {start}..{end}");
     }
+}
+
+/// A file whose sync has failed once is never synced again: the next one would succeed, and what it was
+/// to write would be gone (I25).
+pub fn a_sync_that_fails_once() {
+    let dir = super::directory();
+    let device = Arc::new(FaultyDevice::default());
+    let (log, _) = open_over(dir.path(), small(), Arc::clone(&device) as _).unwrap();
+    append_groups(&log, 0..5);
+    device.set(Some(Fault::SyncOnce));
+    let syncs = device.syncs.load(Ordering::SeqCst);
+    let position = append(&log, &group(5));
+    let told = wait_durable(&log, ZERO, position);
+    assert!(matches!(told, Err(LogError::Failed(_))), "told durable after a failed sync: {told:?}");
+    drop(log);
+    assert_eq!(device.syncs.load(Ordering::SeqCst), syncs + 1, "synced after a failure");
 }
 
 /// A bit flipped in one of three partitions stops that one, and the others go on (I26).

@@ -43,15 +43,30 @@ pub fn command(hunt: &Hunt) -> Result<bool, String> {
         }
     }
     caught.sort_unstable();
+    let simulated = caught.len() + missed.len();
+    let mut of_files = |all| hunt.in_files.as_deref().map(|names| caught_in_files(all, names, &mut missed));
+    let (segments, stores) = (of_files(Mutant::OF_SEGMENTS), of_files(Mutant::OF_STORES));
     let line = json!({
         "name": "sim mutants", "seeds": tried, "awards": stats.awards, "crashes": stats.crashes,
         "unknown_outcomes": stats.unknown_outcomes, "duplicates": stats.duplicates,
         "violations": missed.len(), "wall_s": clock.monotonic().as_secs_f64(), "cpu_s": cpu_seconds(),
-        "mutants": caught.len() + missed.len(), "caught": caught.len(), "missed": missed,
+        "mutants": simulated, "caught": caught.len(), "missed": missed,
+        "segment_mutants": segments.map(|_| Mutant::OF_SEGMENTS.len()), "segment_caught": segments,
+        "store_mutants": stores.map(|_| Mutant::OF_STORES.len()), "store_caught": stores,
         "median_seeds": caught.get(caught.len() / 2), "worst_seeds": caught.last(),
     });
     println!("{line}");
     Ok(missed.is_empty())
+}
+
+/// How many of these bugs, all of files, are among the names. The others are missed.
+fn caught_in_files(all: &[Mutant], names: &str, missed: &mut Vec<String>) -> usize {
+    let named = |mutant: &&Mutant| names.split(',').any(|caught| caught == format!("{mutant:?}"));
+    for mutant in all.iter().filter(|mutant| !named(mutant)) {
+        println!("{mutant:?}  MISSED        {}", mutant.what());
+        missed.push(format!("{mutant:?}"));
+    }
+    all.iter().filter(named).count()
 }
 
 /// See [`super::plant_named`].
@@ -102,12 +117,14 @@ pub fn scenarios() -> Result<bool, String> {
 /// Those named, or all that are the simulator's to catch.
 fn chosen(names: &[String]) -> Result<Vec<Mutant>, String> {
     if names.is_empty() {
-        let is_ours = |mutant: &&Mutant| !Mutant::OF_SEGMENTS.contains(mutant);
-        return Ok(Mutant::ALL.iter().filter(is_ours).copied().collect());
+        return Ok(Mutant::ALL.iter().filter(|mutant| mutant.is_simulated()).copied().collect());
     }
     let named = |name: &String| match by_name(name)? {
         mutant if Mutant::OF_SEGMENTS.contains(&mutant) => {
             Err(format!("{name} is caught by engine/segments/tests/planted.rs, not by the simulator"))
+        }
+        mutant if Mutant::OF_STORES.contains(&mutant) => {
+            Err(format!("{name} is caught by engine/rocks/tests/planted.rs, not by the simulator"))
         }
         mutant => Ok(mutant),
     };

@@ -80,7 +80,10 @@ impl Scope<'_> {
             let mut report = Report::new();
             let audited = self.partition(partition, &mut report, &mut counts);
             Violation::check(&report)?;
-            audited.map_err(|error| Violation::new("I26", error.to_string()))?;
+            let forgotten = audited.map_err(|error| Violation::new("I26", error.to_string()))?;
+            if let Some(what) = forgotten {
+                return Err(Violation::new("I25", what));
+            }
         }
         Ok(counts)
     }
@@ -94,7 +97,13 @@ impl Scope<'_> {
         !matches!(self.doomed.get(&partition), Some(Doom::Store { is_intake, .. }) if *is_intake == intake)
     }
 
-    fn partition(&self, partition: u16, report: &mut Report, counts: &mut Counts) -> Result<(), AuditError> {
+    /// Returns what was acknowledged and is not known, if there is such.
+    fn partition(
+        &self,
+        partition: u16,
+        report: &mut Report,
+        counts: &mut Counts,
+    ) -> Result<Option<String>, AuditError> {
         let log = self.estate.log.undisturbed();
         let (index, at) = (usize::from(partition), Partition(partition));
         self.intake(&log, at, report, counts)?;
@@ -117,7 +126,7 @@ impl Scope<'_> {
         if self.is_final {
             self.ends(partition, &journal, report, counts);
         }
-        Ok(())
+        Ok(self.forgotten(partition, &journal))
     }
 
     fn intake(
@@ -237,7 +246,7 @@ impl Scope<'_> {
         lanes.map(|(name, _)| (*name).to_owned()).collect()
     }
 
-    /// Every accepted order has ended (I11), and what was acknowledged is known (I25).
+    /// Every accepted order has ended (I11).
     fn ends(&self, partition: u16, journal: &Journal, report: &mut Report, counts: &mut Counts) {
         for order in journal.orders() {
             match order.ended {
@@ -254,16 +263,16 @@ impl Scope<'_> {
                 );
             }
         }
-        if self.doomed.contains_key(&partition) {
-            return;
+    }
+
+    /// What was acknowledged is known in the end (I25).
+    fn forgotten(&self, partition: u16, journal: &Journal) -> Option<String> {
+        if self.doomed.contains_key(&partition) || !self.is_final {
+            return None;
         }
         let own = self.acknowledged.iter().filter(|delivery| delivery.partition == partition);
-        for order_no in own.filter_map(|delivery| delivery.order_no.as_deref()) {
-            report.expect(
-                hongbao_audit::Invariant::I1,
-                journal.state(order_no).is_some(),
-                format_args!("order {order_no} was acknowledged, and nothing is known of it"),
-            );
-        }
+        let mut numbers = own.filter_map(|delivery| delivery.order_no.as_deref());
+        let forgotten = numbers.find(|order_no| journal.state(order_no).is_none());
+        forgotten.map(|order_no| format!("order {order_no} was acknowledged, and nothing is known of it"))
     }
 }

@@ -4,6 +4,7 @@
 
 pub mod audit;
 mod cash_first;
+mod served;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -255,12 +256,13 @@ impl<'l> Oracles<'l> {
         Ok(())
     }
 
-    /// What the views serve never goes back (I18).
+    /// What the views serve never goes back (I18), and is what the journal says (I15, I16).
     ///
     /// # Errors
     /// The violation.
     pub fn serve(&mut self, reader: &ViewsReader) -> Result<(), Violation> {
         let Ok(totals) = reader.totals(&[GroupBy::RewardType]) else { return Ok(()) };
+        let served = served::check(reader, &totals, &self.journals);
         for row in totals.rows {
             let sums = (row.accepted_count, row.accepted_minor, row.credited_count, row.credited_minor);
             let key = (row.reward_type, row.asset);
@@ -271,7 +273,7 @@ impl<'l> Oracles<'l> {
             }
             *last = sums;
         }
-        Ok(())
+        served
     }
 
     /// No lane keeps more orders one by one than it may, and at most as many again that earlier
