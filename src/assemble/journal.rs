@@ -66,4 +66,8 @@ impl JournalView for FoldedJournal {
             last_at_ms,
         })
     }
+
+    fn accepted(&self, partition: Partition, lane: &str) -> Result<u64, ViewError> {
+        self.reader.lane_next_seq(partition.0, lane).map_err(|error| unavailable(partition, error))
+    }
 }

@@ -38,4 +38,9 @@ impl JournalView for WorldView {
             last_at_ms: intents.unwrap_or(0).max(self.reader.as_of_ms(partition.0).map_err(failed)?),
         })
     }
+
+    fn accepted(&self, partition: Partition, lane: &str) -> Result<u64, ViewError> {
+        let failed = |error: ReadError| ViewError { partition: partition.0, what: error.to_string() };
+        self.reader.lane_next_seq(partition.0, lane).map_err(failed)
+    }
 }

@@ -4,6 +4,7 @@
 mod breaking;
 mod crashes;
 mod faulty;
+mod gaps;
 mod halting;
 mod kit;
 mod limits;

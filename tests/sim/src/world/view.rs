@@ -47,4 +47,9 @@ impl JournalView for WorldView {
             last_at_ms: intents.unwrap_or(0).max(as_of_ms),
         })
     }
+
+    fn accepted(&self, partition: Partition, lane: &str) -> Result<u64, ViewError> {
+        let failed = |error: ReadError| ViewError { partition: partition.0, what: error.to_string() };
+        self.reader.lane_next_seq(partition.0, lane).map_err(failed)
+    }
 }
