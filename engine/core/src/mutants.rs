@@ -92,7 +92,6 @@ mutants! {
     M67, "a damaged frame is always cut off (rule 7, I26)";
     M68, "a group is acknowledged before its sync (I25)";
     M69, "a lane reads on over a gap of its orders (rule 2)";
-    M80, "a lane takes on orders whose acceptance waits behind a gap (rules 1 and 2)";
 }
 
 impl Mutant {

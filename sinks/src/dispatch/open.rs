@@ -281,8 +281,8 @@ impl Dispatcher {
             return Ok(0);
         }
         let accepted = match self.policy.confirm {
-            Confirm::ByReading if !mutant!(M80) => self.view.accepted(*partition, name)?,
-            _ => u64::MAX,
+            Confirm::ByDurability => u64::MAX,
+            Confirm::ByReading => self.view.accepted(*partition, name)?,
         };
         if reader.stopped_at() == Some(accepted) {
             return Ok(0);
