@@ -188,12 +188,15 @@ fn waiting_begins_anew_with_every_gap_that_closes() {
 #[test]
 fn orders_that_have_ended_close_a_gap() {
     let log = log();
-    append(&log, 1, 1);
-    append(&log, 4, 2);
+    for (first_seq, count) in [(1, 1), (4, 2), (2, 2), (4, 2)] {
+        append(&log, first_seq, count);
+    }
     let resume = LaneResume { low_water: 1, ended: vec![(2, 2)], ..LaneResume::default() };
-    let mut desk = Desk::resume(&resume);
-    desk.read_on(source(&log, 1 << 20)).unwrap();
-    assert_eq!((desk.taken(), desk.set_aside), ((vec![1, 4, 5], vec![]), 0));
+    for max_bytes in [1, 1 << 20] {
+        let mut desk = Desk::resume(&resume);
+        desk.read_on(source(&log, max_bytes)).unwrap();
+        assert_eq!((desk.taken(), desk.set_aside), ((vec![1, 4, 5], vec![]), 0), "by {max_bytes}");
+    }
 }
 
 #[test]
