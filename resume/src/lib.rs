@@ -56,6 +56,10 @@ impl JournalView for FoldedJournal {
         let as_of_ms = self.reader.as_of_ms(partition.0).map_err(|error| unavailable(partition, error))?;
         resume(state, as_of_ms).map_err(|what| unavailable(partition, format!("lane {lane}: {what}")))
     }
+
+    fn accepted(&self, partition: Partition, lane: &str) -> Result<u64, ViewError> {
+        self.reader.lane_next_seq(partition.0, lane).map_err(|error| unavailable(partition, error))
+    }
 }
 
 /// What a sink goes on from.

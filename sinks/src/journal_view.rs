@@ -18,6 +18,14 @@ pub trait JournalView: Send + Sync {
     /// [`ViewError`].
     fn lane(&self, partition: Partition, lane: &str) -> Result<LaneResume, ViewError>;
 
+    /// First lane sequence that is not accepted at the folded offset, or later: the next one due, 1 at
+    /// the beginning. Asked only where several processes write; whoever folds the journal up to an
+    /// order's acceptance has folded all that was missing in front of it (rules 1 and 2).
+    ///
+    /// # Errors
+    /// [`ViewError`].
+    fn accepted(&self, partition: Partition, lane: &str) -> Result<u64, ViewError>;
+
     /// Who has opened a lane at the folded offset, or later. Asked again and again where several
     /// processes write (rule 4); a view that can say it without the rest of [`Self::lane`] should.
     ///

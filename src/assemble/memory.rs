@@ -28,7 +28,7 @@ pub struct Memory {
     pub staged_bytes: usize,
     /// Batches that folds are reading.
     pub read_bytes: usize,
-    /// Records held aside behind missing ones.
+    /// Records held aside behind missing ones, half of it by folds, half by lanes.
     pub held_bytes: usize,
     /// Filters over people who have a row.
     pub known_users_bytes: usize,
@@ -88,7 +88,7 @@ impl Memory {
             // So that a fold goes on while a commit of it is under way.
             commit_staged_bytes: base.commit_staged_bytes.min(staged_bytes_max / 3),
             read_bytes_max: base.read_bytes_max.min(share(self.read_bytes, tasks)),
-            held_bytes_max: base.held_bytes_max.min(share(self.held_bytes, tasks)),
+            held_bytes_max: base.held_bytes_max.min(share(self.held_bytes / 2, tasks)),
             ..base.clone()
         }
     }
@@ -107,10 +107,12 @@ impl Memory {
     /// The dispatcher of all partitions and lanes.
     pub fn dispatch(&self, partitions: u16, lanes: usize) -> Policy {
         let base = Policy::default();
-        let track_bytes = share(self.read_ahead_bytes, usize::from(partitions) * lanes) / 2;
+        let tracks = usize::from(partitions) * lanes;
+        let track_bytes = share(self.read_ahead_bytes, tracks) / 2;
         Policy {
             read_ahead_bytes_max: base.read_ahead_bytes_max.min(track_bytes),
             read_ahead_orders_min: base.read_ahead_orders_min.min(track_bytes / ORDER_BYTES).max(1),
+            held_bytes_max: base.held_bytes_max.min(share(self.held_bytes / 2, tracks)),
             ..base
         }
     }
@@ -153,7 +155,8 @@ mod tests {
                 ("users", count * views.users_max, memory.users, USER_BYTES),
                 ("staged", count * TASKS * task.staged_bytes_max, memory.staged_bytes, 2),
                 ("read", count * TASKS * task.read_bytes_max, memory.read_bytes, 1),
-                ("held", count * TASKS * task.held_bytes_max, memory.held_bytes, 1),
+                ("held", count * TASKS * task.held_bytes_max, memory.held_bytes / 2, 1),
+                ("held by lanes", tracks * dispatch.held_bytes_max, memory.held_bytes / 2, 1),
                 ("filter", count * views.known_users_bytes, memory.known_users_bytes, 1),
                 ("recent", tracks * views.recent_orders_max, memory.recent_orders, RECENT_ORDER_BYTES),
                 ("ledger keys", count * ledgers * ledger.window_keys_max, memory.ledger_keys, KEY_BYTES),

@@ -16,9 +16,9 @@
 //! is not part of a commit, so there is none while something is held.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::time::Duration;
 
+use crate::aside::Aside;
 use crate::mutant;
 use crate::records::{Envelope, FrameRef, Offset, OwnedFrame, ReadBatch};
 use crate::store::Rows;
@@ -30,7 +30,6 @@ pub const MARK_ROWS: [u8; 2] = *b"~m";
 #[derive(Debug)]
 pub struct InputMarks {
     sources: BTreeMap<String, Source>,
-    held_bytes: usize,
     held_bytes_max: usize,
     picks: Vec<Pick>,
     released: Vec<OwnedFrame>,
@@ -50,8 +49,7 @@ pub struct LeftOut {
 struct Source {
     epoch: u32,
     mark: u64,
-    held: BTreeMap<(u32, u64), OwnedFrame>,
-    held_since: Duration,
+    held: Aside,
 }
 
 /// A frame to apply, without its first `skip` records.
@@ -114,7 +112,6 @@ impl InputMarks {
     pub fn new(held_bytes_max: usize) -> Self {
         Self {
             sources: BTreeMap::new(),
-            held_bytes: 0,
             held_bytes_max,
             picks: Vec::new(),
             released: Vec::new(),
@@ -194,14 +191,14 @@ impl InputMarks {
     #[must_use]
     pub fn overdue(&self, now: Duration, timeout: Duration) -> Option<InputError> {
         self.sources.iter().find_map(|(name, source)| {
-            let ((epoch, held_seq), frame) = source.held.first_key_value()?;
-            let is_late = now.saturating_sub(source.held_since) >= timeout;
+            let held = source.held.first()?;
+            let is_late = now.saturating_sub(source.held.since()) >= timeout;
             is_late.then(|| InputError::Missing {
                 source_name: name.clone(),
-                epoch: *epoch,
-                expected_seq: if *epoch == source.epoch { source.mark + 1 } else { 1 },
-                held_seq: *held_seq,
-                offset: frame.first_offset,
+                epoch: held.epoch,
+                expected_seq: if held.epoch == source.epoch { source.mark + 1 } else { 1 },
+                held_seq: held.first_seq,
+                offset: held.first_offset,
             })
         })
     }
@@ -239,26 +236,12 @@ impl InputMarks {
 
     fn hold(&mut self, frame: FrameRef<'_>, envelope: Envelope<'_>, now: Duration) -> Result<(), InputError> {
         let Some(source) = self.sources.get_mut(envelope.source) else { return Ok(()) };
-        if source.held.is_empty() {
-            source.held_since = now;
-        }
-        match source.held.entry((envelope.epoch, envelope.first_seq)) {
-            // The same records again, perhaps cut longer: the longer piece is kept.
-            Entry::Occupied(mut held) if held.get().ends.len() < frame.len() => {
-                let shorter = held.insert(frame.to_owned_frame());
-                self.held_bytes += memory_of(held.get());
-                self.held_bytes -= memory_of(&shorter);
-                self.left_out.repeats += shorter.ends.len() as u64;
-            }
-            Entry::Occupied(_) => self.left_out.repeats += frame.len() as u64,
-            Entry::Vacant(free) => {
-                self.held_bytes += memory_of(free.insert(frame.to_owned_frame()));
-            }
-        }
-        if self.held_bytes > self.held_bytes_max {
+        self.left_out.repeats += source.held.hold(frame, now);
+        let bytes = self.sources.values().map(|source| source.held.bytes()).sum();
+        if bytes > self.held_bytes_max {
             return Err(InputError::TooMuchHeld {
                 source_name: envelope.source.to_owned(),
-                bytes: self.held_bytes,
+                bytes,
                 bytes_max: self.held_bytes_max,
             });
         }
@@ -269,15 +252,14 @@ impl InputMarks {
     /// go on first: it has the oldest epoch and in it the lowest sequence.
     fn release(&mut self, name: &str, now: Duration) {
         let Some(source) = self.sources.get_mut(name) else { return };
-        while let Some(first) = source.held.first_entry() {
-            let ((epoch, first_seq), count) = (*first.key(), first.get().ends.len());
+        while let Some(first) = source.held.first() {
+            let (epoch, first_seq, count) = (first.epoch, first.first_seq, first.ends.len());
             let place = place(source.epoch, source.mark, epoch, first_seq, count);
             if matches!(place, Place::Ahead) {
-                source.held_since = now;
+                source.held.wait_anew(now);
                 return;
             }
-            let frame = first.remove();
-            self.held_bytes -= memory_of(&frame);
+            let Some(frame) = source.held.take_first() else { return };
             match place {
                 Place::Outdated => self.left_out.outdated += count as u64,
                 Place::Repeat => self.left_out.repeats += count as u64,
@@ -302,11 +284,6 @@ impl Source {
         self.epoch = epoch;
         self.mark = first_seq + count as u64 - 1;
     }
-}
-
-/// What a held frame costs, in bytes; never nothing, so that empty records are bounded too.
-fn memory_of(frame: &OwnedFrame) -> usize {
-    size_of::<OwnedFrame>() + frame.source.len() + frame.bytes.len() + size_of_val(frame.ends.as_slice())
 }
 
 /// Where a frame of `count` records stands for a source at `mark` of `known_epoch`.

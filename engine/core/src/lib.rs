@@ -1,6 +1,7 @@
 //! The engine: ports ([`log`], [`store`], [`clock`]), the task loop that folds a log partition
 //! into a store, and in-memory adapters. It moves bytes and knows nothing of awards or money.
 
+pub mod aside;
 pub mod clock;
 pub mod commit;
 pub mod crash;

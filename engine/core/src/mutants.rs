@@ -93,6 +93,7 @@ mutants! {
     M66, "frames of an earlier use of a segment are believed (rule 7)";
     M67, "a damaged frame is always cut off (rule 7, I26)";
     M68, "a group is acknowledged before its sync (I25)";
+    M69, "a lane reads on over a gap of its orders (rule 2)";
     M71, "totals state the time of the partition that is furthest (I18)";
     M72, "a wallet is that of the last commit and says that it is of now (I15)";
     M73, "totals are summed in floating point (I8)";

@@ -48,6 +48,17 @@ pub struct SentRange {
 }
 
 impl ViewsReader {
+    /// Sequence of the next order of a lane to be accepted, from 1: [`LaneState::next_seq`] alone.
+    ///
+    /// # Errors
+    /// [`ReadError::NotOpen`].
+    pub fn lane_next_seq(&self, partition: u16, lane: &str) -> Result<u64, ReadError> {
+        let shared = self.open(partition)?;
+        let state = shared.state.read();
+        let lane = state.lanes.find(lane).and_then(|number| state.lanes.get(number));
+        Ok(lane.map_or(1, |lane| lane.next_seq))
+    }
+
     /// Where the orders of a lane stand; as at the very start for a lane without orders.
     ///
     /// # Errors

@@ -78,6 +78,8 @@ pub struct LaneCounts {
     pub unknown: u64,
     /// Attempts settled without effect.
     pub deferred: u64,
+    /// Records held aside behind missing ones (rule 2).
+    pub set_aside: u64,
 }
 
 impl Lane {

@@ -17,7 +17,7 @@ use super::held::HeldOrder;
 use super::lane::{Lane, LaneCounts, PoolPlace};
 use super::line::Line;
 use super::now::{FirstIntent, Now};
-use super::reader::{FoundOpen, ReadError, Reader, Source};
+use super::reader::{FoundOpen, ReadError, Reader, Sorted, Source};
 use super::settle::Place;
 use super::track::{Phase, Track};
 use super::{Confirm, Dispatcher, DispatcherSpec, LaneSpec, Ports, SpecError, StatusBoard, seeded};
@@ -273,17 +273,36 @@ impl Dispatcher {
     }
 
     fn read_track(&mut self, lane: usize, track: usize, version: u64, now: Now) -> Result<usize, ReadError> {
-        let track_ref = &mut self.lanes[lane].tracks[track];
+        let Lane { name, tracks, counts, .. } = &mut self.lanes[lane];
+        let track_ref = &mut tracks[track];
         let Track { partition, reader, ready, .. } = track_ref;
-        let wants = reader.wants(ready.len(), self.policy.read_ahead_orders_min, version);
-        if track_ref.phase != Phase::Running || !wants {
+        if track_ref.phase != Phase::Running {
             return Ok(0);
         }
-        let max_bytes = self.policy.read_ahead_bytes_max;
-        let source = Source { log: &*self.log, partition: *partition, max_bytes, version };
+        reader.check_missing(version, now.mono, self.policy.gap_timeout)?;
+        if !reader.wants(ready.len(), self.policy.read_ahead_orders_min, version) {
+            return Ok(0);
+        }
+        let accepted = match self.policy.confirm {
+            Confirm::ByDurability => u64::MAX,
+            Confirm::ByReading => self.view.accepted(*partition, name)?,
+        };
+        if reader.stopped_at() == Some(accepted) {
+            return Ok(0);
+        }
+        let source = Source {
+            log: &*self.log,
+            partition: *partition,
+            max_bytes: self.policy.read_ahead_bytes_max,
+            version,
+            accepted,
+            held_bytes_max: self.policy.held_bytes_max,
+            now: now.mono,
+        };
         let was_empty = ready.len() == 0;
         let mut open = Vec::new();
-        let count = reader.read(source, &mut self.buffer, ready, &mut open)?;
+        let sorted = Sorted { ready, open: &mut open, set_aside: &mut counts.set_aside };
+        let count = reader.read(source, &mut self.buffer, sorted)?;
         if was_empty {
             track_ref.ready_since = now.mono;
         }

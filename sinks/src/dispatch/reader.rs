@@ -1,18 +1,36 @@
 //! Reads a lane's orders from the low-water mark on, and sorts them into fresh ones, ones that an
 //! earlier process left unresolved, and ones that have ended.
+//!
+//! A lane has one writer, intake, whose sequences are the lane's and never begin anew. Where several
+//! processes can write the log (rule 2), its records may lie there more than once and in pieces:
+//! ```text
+//! frame                          what becomes of it
+//! all below the next sequence    left out: a repeat
+//! holds the next sequence        taken on from there
+//! above the next sequence        held aside until the missing ones come
+//! holds one not accepted yet     not read, nor what is behind it
+//! ```
+//! Accepted is what the journal says as far as it is folded. While facts are missing there, what lies
+//! behind them is no part of the fold, and whoever folds an intent in front of the order's acceptance
+//! takes it for one of no order (rule 1).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
+use hongbao_engine::aside::Aside;
 use hongbao_engine::log::{Log, LogError};
 use hongbao_engine::mutant;
 use hongbao_engine::partition::Partition;
 use hongbao_engine::records::{FrameRef, Offset, ReadBatch};
 
 use crate::batch::OrderChunk;
-use crate::journal_view::{LaneResume, OpenRange};
+use crate::journal_view::{LaneResume, OpenRange, ViewError};
 
 use super::ready::Ready;
+
+/// Epoch of the writer of orders: a fold, which needs none.
+const ORDERS_EPOCH: u32 = 0;
 
 /// Reads `orders.<lane>` of one partition.
 #[derive(Debug, Default)]
@@ -24,8 +42,12 @@ pub struct Reader {
     open: VecDeque<OpenRange>,
     /// Orders in `open`, at most: those of a range that was begun count until it is done.
     open_left: u64,
+    /// Orders behind missing ones.
+    aside: Aside,
     /// Version of the log's progress when there was nothing more to read.
     end_seen_at: Option<u64>,
+    /// [`Source::accepted`] when what came next was not accepted.
+    stopped_at: Option<u64>,
 }
 
 /// What to read from.
@@ -39,6 +61,24 @@ pub struct Source<'a> {
     pub max_bytes: usize,
     /// The log's progress from before the read.
     pub version: u64,
+    /// First lane sequence that is not known to be accepted; the largest where an order can be read
+    /// only with its acceptance, and no gap can be in front of that.
+    pub accepted: u64,
+    /// Bytes that may be held aside (I29).
+    pub held_bytes_max: usize,
+    /// Monotonic time.
+    pub now: Duration,
+}
+
+/// Where orders go.
+#[derive(Debug)]
+pub struct Sorted<'a> {
+    /// Fresh ones.
+    pub ready: &'a mut Ready,
+    /// Unresolved ones.
+    pub open: &'a mut Vec<FoundOpen>,
+    /// Counts records that were held aside.
+    pub set_aside: &'a mut u64,
 }
 
 /// An order that an earlier process left unresolved.
@@ -58,13 +98,38 @@ pub enum ReadError {
     /// The log.
     #[error(transparent)]
     Log(#[from] LogError),
-    /// Orders are missing (I5).
+    /// The folded journal does not tell what was accepted.
+    #[error(transparent)]
+    View(#[from] ViewError),
+    /// Orders are missing and did not come in time (I5).
     #[error("order {expected_seq} is missing in front of {found_seq} at offset {offset}")]
     Gap {
         /// Lane sequence expected.
         expected_seq: u64,
-        /// Lane sequence found; 0 for a record without one.
+        /// Lane sequence found.
         found_seq: u64,
+        /// Where.
+        offset: Offset,
+    },
+    /// More is held behind missing orders than there is room for (I29).
+    #[error("{bytes} bytes are held behind order {expected_seq}, which is missing, the limit is {bytes_max}")]
+    TooMuchHeld {
+        /// Lane sequence expected.
+        expected_seq: u64,
+        /// Bytes held.
+        bytes: usize,
+        /// The limit.
+        bytes_max: usize,
+    },
+    /// Records that no intake writes: what sequence they have in the lane cannot be told.
+    #[error("the records of {writer:?} at offset {offset} have epoch {epoch} and sequence {first_seq}")]
+    Foreign {
+        /// The writer.
+        writer: String,
+        /// Its epoch.
+        epoch: u32,
+        /// Sequence of the first of them; 0 for records without one.
+        first_seq: u64,
         /// Where.
         offset: Offset,
     },
@@ -80,12 +145,14 @@ impl Reader {
         Self {
             topic,
             next_seq,
-            // A sequence's offset is at least as large as the number of sequences before it.
+            // Whoever leaves a gap writes what is behind it again, behind what was missing. So the
+            // topic holds all orders once in their sequence, and each of those at an offset at least
+            // as large as the number of orders before it.
             next_offset: next_seq - 1,
             ended: resume.ended.iter().copied().filter(|_| !mutant!(M47)).collect(),
             open_left: open.iter().map(|range| range.count).sum(),
             open,
-            end_seen_at: None,
+            ..Self::default()
         }
     }
 
@@ -103,8 +170,29 @@ impl Reader {
         self.open_left
     }
 
-    /// Reads once. Fresh orders go to `ready`, unresolved ones to `open`. Returns how many records
-    /// were read.
+    /// What was accepted when it stopped in front of an order that was not. There is nothing to read
+    /// until that changes.
+    #[must_use]
+    pub fn stopped_at(&self) -> Option<u64> {
+        self.stopped_at
+    }
+
+    /// The orders that are missing for `timeout` or longer, if any, although everything was read that
+    /// the log had at `version`.
+    ///
+    /// # Errors
+    /// [`ReadError::Gap`].
+    pub fn check_missing(&self, version: u64, now: Duration, timeout: Duration) -> Result<(), ReadError> {
+        let Some(held) = self.aside.first() else { return Ok(()) };
+        let is_late = now.saturating_sub(self.aside.since()) >= timeout;
+        if !is_late || self.end_seen_at != Some(version) {
+            return Ok(());
+        }
+        let (found_seq, offset) = (held.first_seq, held.first_offset);
+        Err(ReadError::Gap { expected_seq: self.next_seq, found_seq, offset })
+    }
+
+    /// Reads once. Returns how many records were read.
     ///
     /// # Errors
     /// [`ReadError`]; the lane must stop in this partition.
@@ -112,33 +200,82 @@ impl Reader {
         &mut self,
         source: Source<'_>,
         buffer: &mut ReadBatch,
-        ready: &mut Ready,
-        open: &mut Vec<FoundOpen>,
+        mut sorted: Sorted<'_>,
     ) -> Result<usize, ReadError> {
-        let Source { log, partition, max_bytes, version } = source;
-        log.read(partition, &self.topic, self.next_offset, max_bytes, buffer)?;
-        let Some(next_offset) = buffer.next_offset() else {
-            self.end_seen_at = Some(version);
+        self.stopped_at = None;
+        source.log.read(source.partition, &self.topic, self.next_offset, source.max_bytes, buffer)?;
+        let Some(mut next_offset) = buffer.next_offset() else {
+            self.end_seen_at = Some(source.version);
             return Ok(0);
         };
+        let mut count = 0;
         for frame in buffer.frames() {
-            self.sort_frame(frame, ready, open)?;
+            check_writer(frame)?;
+            let first_seq = frame.envelope().first_seq;
+            if first_seq.saturating_add(frame.len() as u64) > source.accepted {
+                self.stopped_at = Some(source.accepted);
+                next_offset = frame.first_offset();
+                break;
+            }
+            if first_seq > self.next_seq {
+                self.skip_ended();
+            }
+            if first_seq <= self.next_seq || mutant!(M69) {
+                self.take_on(frame, source.now, &mut sorted);
+            } else {
+                self.hold(frame, source, &mut sorted)?;
+            }
+            count += frame.len();
         }
         self.skip_ended();
         self.next_offset = next_offset.max(self.next_seq - 1);
-        Ok(buffer.record_count())
+        Ok(count)
     }
 
-    fn sort_frame(
+    /// Takes on a frame that is not ahead, and what has waited for it.
+    fn take_on(&mut self, frame: FrameRef<'_>, now: Duration, sorted: &mut Sorted<'_>) {
+        let before = self.next_seq;
+        self.sort_frame(frame, sorted);
+        if !self.aside.is_empty() && self.next_seq > before {
+            self.release(now, sorted);
+        }
+    }
+
+    fn hold(
         &mut self,
         frame: FrameRef<'_>,
-        ready: &mut Ready,
-        open: &mut Vec<FoundOpen>,
+        source: Source<'_>,
+        sorted: &mut Sorted<'_>,
     ) -> Result<(), ReadError> {
+        let expected_seq = self.next_seq;
+        if self.aside.is_empty() {
+            let (topic, partition) = (&*self.topic, source.partition.0);
+            tracing::warn!(topic, partition, expected_seq, "an order is missing, later ones are held aside");
+        }
+        *sorted.set_aside += frame.len() as u64 - self.aside.hold(frame, source.now);
+        let (bytes, bytes_max) = (self.aside.bytes(), source.held_bytes_max);
+        if bytes > bytes_max {
+            return Err(ReadError::TooMuchHeld { expected_seq, bytes, bytes_max });
+        }
+        Ok(())
+    }
+
+    /// Takes on what was held aside and is not ahead any more.
+    fn release(&mut self, now: Duration, sorted: &mut Sorted<'_>) {
+        loop {
+            self.skip_ended();
+            if self.aside.first().is_some_and(|first| first.first_seq > self.next_seq) {
+                return self.aside.wait_anew(now);
+            }
+            let Some(frame) = self.aside.take_first() else { return };
+            self.sort_frame(frame.view(), sorted);
+        }
+    }
+
+    fn sort_frame(&mut self, frame: FrameRef<'_>, sorted: &mut Sorted<'_>) {
         let first_seq = frame.envelope().first_seq;
-        if first_seq == 0 || first_seq > self.next_seq {
-            let (expected_seq, offset) = (self.next_seq, frame.first_offset());
-            return Err(ReadError::Gap { expected_seq, found_seq: first_seq, offset });
+        if mutant!(M69) {
+            self.next_seq = self.next_seq.max(first_seq);
         }
         let end_seq = first_seq + frame.len() as u64;
         while self.next_seq < end_seq {
@@ -149,12 +286,11 @@ impl Reader {
             }
             match self.open.front().copied() {
                 Some(range) if range.first <= self.next_seq => {
-                    self.take_open(frame.get(index), range, open);
+                    self.take_open(frame.get(index), range, sorted.open);
                 }
-                _ => self.take_fresh(frame, index, end_seq, ready),
+                _ => self.take_fresh(frame, index, end_seq, sorted.ready),
             }
         }
-        Ok(())
     }
 
     /// Moves past orders that have ended.
@@ -194,99 +330,18 @@ impl Reader {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use hongbao_engine::clock::ManualClock;
-    use hongbao_engine::memory::log::MemoryLog;
-    use hongbao_engine::records::{Envelope, Frame, RecordBuf};
-
-    use super::*;
-
-    const TOPIC: &str = "orders.cash";
-    const PARTITION: Partition = Partition(0);
-
-    fn append(log: &MemoryLog, first_seq: u64, count: u64) {
-        let mut records = RecordBuf::new();
-        for seq in first_seq..first_seq + count {
-            records.push(format!("order {seq}").as_bytes());
-        }
-        let envelope = Envelope { source: "intake", epoch: 0, first_seq };
-        log.append(PARTITION, &[Frame { topic: TOPIC, envelope, records: &records }]).unwrap();
+fn check_writer(frame: FrameRef<'_>) -> Result<(), ReadError> {
+    let envelope = frame.envelope();
+    if envelope.epoch == ORDERS_EPOCH && envelope.first_seq > 0 {
+        return Ok(());
     }
-
-    fn open(first: u64, count: u64) -> OpenRange {
-        OpenRange { first, count, first_intent_ms: 5, is_unknown: false }
-    }
-
-    fn source(log: &MemoryLog, max_bytes: usize) -> Source<'_> {
-        Source { log, partition: PARTITION, max_bytes, version: 7 }
-    }
-
-    /// Reads all there is and returns the sequences of fresh and of unresolved orders.
-    fn read_all(log: &MemoryLog, resume: &LaneResume, max_bytes: usize) -> (Vec<u64>, Vec<u64>) {
-        let mut reader = Reader::resume(TOPIC.to_owned(), resume);
-        let (mut ready, mut found, mut buffer) = (Ready::default(), Vec::new(), ReadBatch::new());
-        while reader.wants(0, 1, 7) {
-            reader.read(source(log, max_bytes), &mut buffer, &mut ready, &mut found).unwrap();
-        }
-        let parts = ready.take(usize::MAX);
-        for part in &parts {
-            let crate::batch::Part::Run { chunk, from, to } = part else { panic!("a run") };
-            for index in *from..*to {
-                let seq = chunk.first_seq() + u64::from(index);
-                assert_eq!(chunk.get(index as usize), Some(format!("order {seq}").as_bytes()));
-            }
-        }
-        for order in &found {
-            assert_eq!(&*order.record, format!("order {}", order.seq).as_bytes());
-        }
-        let fresh = parts.iter().flat_map(|part| part.first_seq()..part.first_seq() + part.len() as u64);
-        (fresh.collect(), found.iter().map(|order| order.seq).collect())
-    }
-
-    #[test]
-    fn sorts_orders_into_fresh_unresolved_and_ended() {
-        let log = MemoryLog::new(1, Arc::new(ManualClock::at(0)));
-        for (first_seq, count) in [(1, 4), (5, 4), (7, 2), (9, 12)] {
-            append(&log, first_seq, count);
-        }
-        type Seqs = Vec<u64>;
-        type Case = (u64, Vec<(u64, u64)>, Vec<OpenRange>, Seqs, Seqs);
-        let cases: [Case; 5] = [
-            (0, vec![], vec![], (1..21).collect(), vec![]),
-            (1, vec![(1, 20)], vec![], vec![], vec![]),
-            (6, vec![(7, 9)], vec![open(6, 1), open(18, 2)], vec![16, 17, 20], vec![6, 18, 19]),
-            (
-                3,
-                vec![(3, 1), (5, 2), (19, 2)],
-                vec![open(4, 1), open(7, 12)],
-                vec![],
-                vec![4, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18],
-            ),
-            (21, vec![], vec![], vec![], vec![]),
-        ];
-        for (low_water, ended, open, fresh, unresolved) in cases {
-            for max_bytes in [1, 40, 1 << 20] {
-                let resume = LaneResume {
-                    low_water,
-                    ended: ended.clone(),
-                    open: open.clone(),
-                    ..LaneResume::default()
-                };
-                let found = read_all(&log, &resume, max_bytes);
-                assert_eq!(found, (fresh.clone(), unresolved.clone()), "from {low_water} by {max_bytes}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_missing_order_stops_the_lane() {
-        let log = MemoryLog::new(1, Arc::new(ManualClock::at(0)));
-        append(&log, 1, 4);
-        append(&log, 6, 1);
-        let mut reader = Reader::resume(TOPIC.to_owned(), &LaneResume::default());
-        let (mut ready, mut found, mut buffer) = (Ready::default(), Vec::new(), ReadBatch::new());
-        let error = reader.read(source(&log, 1 << 20), &mut buffer, &mut ready, &mut found);
-        assert!(matches!(error, Err(ReadError::Gap { expected_seq: 5, found_seq: 6, .. })), "{error:?}");
-    }
+    Err(ReadError::Foreign {
+        writer: envelope.source.to_owned(),
+        epoch: envelope.epoch,
+        first_seq: envelope.first_seq,
+        offset: frame.first_offset(),
+    })
 }
+
+#[cfg(test)]
+mod tests;

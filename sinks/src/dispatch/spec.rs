@@ -74,6 +74,10 @@ pub struct Policy {
     pub read_ahead_bytes_max: usize,
     /// Orders read ahead per lane and partition below which more are read.
     pub read_ahead_orders_min: usize,
+    /// How long the missing orders of a lane are waited for (rule 2).
+    pub gap_timeout: Duration,
+    /// Bytes of orders that may be held aside behind missing ones, per lane and partition.
+    pub held_bytes_max: usize,
     /// How much of a lane's rate may wait with an intent but without a permit.
     pub intent_ahead: Duration,
     /// How it is known that an intent counts (rule 4).
@@ -121,6 +125,8 @@ impl Default for Policy {
             held_orders_max: 65_536,
             read_ahead_bytes_max: 512 << 10,
             read_ahead_orders_min: 4_096,
+            gap_timeout: Duration::from_secs(10),
+            held_bytes_max: 8 << 20,
             intent_ahead: Duration::from_millis(100),
             confirm: Confirm::ByDurability,
             send_within: Duration::from_secs(1),

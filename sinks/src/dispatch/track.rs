@@ -159,6 +159,12 @@ impl Track {
         self.phase == Phase::Running
     }
 
+    /// Whether it goes on when more of the journal was folded. Only by reading.
+    #[must_use]
+    pub fn waits_for_view(&self) -> bool {
+        self.look.is_some() || self.reader.stopped_at().is_some()
+    }
+
     /// Whether it has stopped for good.
     #[must_use]
     pub fn is_halted(&self) -> bool {

@@ -14,7 +14,7 @@ use super::{Confirm, Dispatcher};
 /// own, such as a full log, is looked at again after the longest.
 const IDLE_MIN: Duration = Duration::from_millis(1);
 const IDLE_MAX: Duration = Duration::from_millis(50);
-/// How often it is looked whether the journal was read back far enough: no view wakes anybody.
+/// How often it is looked whether the journal was read far enough: no view wakes anybody.
 const READ_BACK_EVERY: Duration = Duration::from_millis(2);
 
 impl Dispatcher {
@@ -24,7 +24,7 @@ impl Dispatcher {
             return IDLE_MAX;
         }
         let is_reading_back = self.policy.confirm == Confirm::ByReading
-            && self.lanes.iter().flat_map(|lane| &lane.tracks).any(|track| track.look.is_some());
+            && self.lanes.iter().flat_map(|lane| &lane.tracks).any(Track::waits_for_view);
         let mut first = if is_reading_back { READ_BACK_EVERY } else { IDLE_MAX };
         for lane in 0..self.lanes.len() {
             let waits = [self.send_wait(lane, now), self.ask_wait(lane, now)];

@@ -91,14 +91,22 @@ impl World {
 
     /// Appends orders to a lane, as intake would.
     pub fn orders(&self, lane: &str, partition: u16, count: u64) {
-        let mut written = self.written.lock();
-        let last = written.entry((lane.to_owned(), partition)).or_insert(0);
+        let first_seq = {
+            let mut written = self.written.lock();
+            let last = written.entry((lane.to_owned(), partition)).or_insert(0);
+            *last += count;
+            *last + 1 - count
+        };
+        self.orders_from(lane, partition, first_seq, count);
+    }
+
+    /// Appends orders with these sequences, as a process that ended may have left them.
+    pub fn orders_from(&self, lane: &str, partition: u16, first_seq: u64, count: u64) {
         let mut records = RecordBuf::new();
-        for seq in *last + 1..=*last + count {
+        for seq in first_seq..first_seq + count {
             records.push_with(|out| encode_order(lane, partition, seq, out));
         }
-        let envelope = Envelope { source: "intake", epoch: 0, first_seq: *last + 1 };
-        *last += count;
+        let envelope = Envelope { source: "intake", epoch: 0, first_seq };
         let topic = format!("orders.{lane}");
         self.log
             .append(Partition(partition), &[Frame { topic: &topic, envelope, records: &records }])

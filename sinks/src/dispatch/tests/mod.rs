@@ -3,6 +3,7 @@
 
 mod breaking;
 mod crashes;
+mod gaps;
 mod halting;
 mod kit;
 mod limits;

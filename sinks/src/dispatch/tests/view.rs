@@ -46,11 +46,19 @@ pub struct TestView {
     log: Arc<MemoryLog>,
     folded: Mutex<BTreeMap<u16, Folded>>,
     limit: Mutex<BTreeMap<u16, Offset>>,
+    /// First sequence not accepted, in all lanes: there are no acceptances in these journals.
+    accepted: Mutex<u64>,
 }
 
 impl TestView {
     pub fn new(log: Arc<MemoryLog>) -> Arc<Self> {
-        Arc::new(Self { log, folded: Mutex::default(), limit: Mutex::default() })
+        let (folded, limit) = (Mutex::default(), Mutex::default());
+        Arc::new(Self { log, folded, limit, accepted: Mutex::new(u64::MAX) })
+    }
+
+    /// Has folded the acceptance of all orders below this.
+    pub fn accept_below(&self, seq: u64) {
+        *self.accepted.lock() = seq;
     }
 
     /// Folds no further than this.
@@ -214,5 +222,9 @@ impl JournalView for TestView {
         let folded = self.folded.lock();
         let lane = folded.get(&partition.0).and_then(|folded| folded.lanes.get(lane));
         Ok(lane.map(LaneView::resume).unwrap_or_default())
+    }
+
+    fn accepted(&self, _partition: Partition, _lane: &str) -> Result<u64, ViewError> {
+        Ok(*self.accepted.lock())
     }
 }

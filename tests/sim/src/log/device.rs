@@ -71,10 +71,6 @@ impl OwnedGroup {
         Self { frames: frames.collect() }
     }
 
-    fn has_orders(&self) -> bool {
-        self.frames.iter().any(|frame| frame.topic.starts_with("orders."))
-    }
-
     /// Tells groups apart.
     pub fn digest(&self) -> u64 {
         let records = self.frames.iter().flat_map(|frame| &frame.records);
@@ -188,8 +184,7 @@ impl Device {
         let arrive = *random.pick(&[0, 300, 700, 1_000]);
         let mut at_ms = now_ms;
         for group in self.unsynced.drain(..).filter_map(|unsynced| unsynced.group) {
-            // Lanes are read without holding anything aside: their records never arrive with gaps.
-            if group.has_orders() || !random.chance(arrive) {
+            if !random.chance(arrive) {
                 continue;
             }
             at_ms += random.magnitude(1, LATE_MAX_MS).cast_signed();

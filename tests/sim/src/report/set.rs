@@ -19,7 +19,7 @@ use crate::world::run;
 pub const STRONG_SEEDS: u64 = 2_000;
 
 /// What a set must have met, or its generator is too weak.
-pub const EXPECTED: [&str; 64] = [
+pub const EXPECTED: [&str; 65] = [
     "award",
     "poison",
     "settings",
@@ -79,6 +79,7 @@ pub const EXPECTED: [&str; 64] = [
     "replay.records",
     "clock.deceived",
     "log.late",
+    "orders.gap_held",
     "partition.halted",
     "cash.contended",
     "zombie",

@@ -137,6 +137,11 @@ impl Process {
         Self { intakes, views, boards, reader, committers, dispatcher, lanes, failed }
     }
 
+    /// Orders that its lanes have held aside behind missing ones.
+    pub fn orders_set_aside(&self) -> u64 {
+        self.lanes.lanes().iter().map(|lane| lane.counts.set_aside).sum()
+    }
+
     /// Whether all views have come to where the journal ended at the start.
     pub fn is_recovered(&self) -> bool {
         self.views.iter().all(|fold| fold.status().is_some_and(|status| status.recovered()))
@@ -308,6 +313,8 @@ fn dispatch_policy(options: &Options) -> Policy {
         held_orders_max: dispatch.held_orders_max,
         read_ahead_bytes_max: dispatch.read_ahead_bytes_max,
         read_ahead_orders_min: dispatch.read_ahead_orders_min,
+        gap_timeout: ms(options.task.gap_timeout_ms),
+        held_bytes_max: options.task.held_bytes_max,
         intent_ahead: ms(dispatch.intent_ahead_ms),
         confirm: match options.log {
             LogProfile::Segments => Confirm::ByDurability,

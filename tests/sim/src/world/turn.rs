@@ -405,6 +405,8 @@ impl World<'_, '_> {
         // What was on its way when the process ended still happened.
         let observed = self.observe();
         self.note_halts();
+        let set_aside = self.process.as_ref().map_or(0, Process::orders_set_aside);
+        self.stats.sometimes("orders.gap_held", set_aside);
         self.process = None;
         observed?;
         self.note("end", [self.processes, u64::from(end.keep_permille)], || {
