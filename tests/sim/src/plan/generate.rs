@@ -9,6 +9,8 @@ use super::{AwardOp, Op, Plan, Poison, Step, StoreName, Twist};
 
 /// Fewest and most awards of a world, duplicates not included.
 const AWARDS: (u64, u64) = (20, 250);
+/// Points after which a process ends while it opens, at most.
+const OPENING_POINTS_MAX: u64 = 120;
 
 /// The plan of a seed.
 #[must_use]
@@ -32,6 +34,8 @@ pub fn generate(seed: u64) -> Plan {
     faults.zombies();
     faults.random = Random::of(seed, "retention");
     faults.retention();
+    faults.random = Random::of(seed, "openings");
+    faults.openings();
     steps.sort_by_key(|step| step.at_ms);
     Plan { options, steps }
 }
@@ -160,6 +164,7 @@ impl Faults<'_> {
                 keep_permille: *self.random.pick(&[0, 300, 500, 1_000]),
                 down_ms: self.random.magnitude(1, 3_000).cast_signed(),
                 again: self.random.chance(300).then(|| self.random.magnitude(1, 40)),
+                reads: false,
                 audit: self.random.chance(150),
             };
             self.push(op);
@@ -167,6 +172,17 @@ impl Faults<'_> {
         for _ in 0..self.count(4) {
             let down_ms = self.random.magnitude(1, 3_000).cast_signed();
             self.push(Op::Stop { down_ms });
+        }
+    }
+
+    /// Half of the processes that end soon after their start do so at any call, reads included.
+    fn openings(&mut self) {
+        for step in &mut *self.steps {
+            if let Op::Crash { again: Some(points), reads, .. } = &mut step.op
+                && self.random.chance(500)
+            {
+                (*points, *reads) = (self.random.magnitude(1, OPENING_POINTS_MAX), true);
+            }
         }
     }
 

@@ -45,8 +45,16 @@ pub enum Op {
     Replay { partition: u16, from_permille: u32, count: u32 },
     /// The process ends at the `calls`-th point from now, of what was on its way to the log
     /// `keep_permille` survive, and another starts `down_ms` later; `again` is the same for the
-    /// first points of that one.
-    Crash { calls: u64, keep_permille: u32, down_ms: i64, again: Option<u64>, audit: bool },
+    /// first points of that one, and if `reads` its reads are points too until it has caught up.
+    Crash {
+        calls: u64,
+        keep_permille: u32,
+        down_ms: i64,
+        again: Option<u64>,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        reads: bool,
+        audit: bool,
+    },
     /// The process ends as it should.
     Stop { down_ms: i64 },
     /// The process is paused for so long, and not ended; another starts after `down_ms` on another

@@ -18,7 +18,7 @@ use crate::world::run;
 pub const STRONG_SEEDS: u64 = 2_000;
 
 /// What a set must have met, or its generator is too weak.
-pub const EXPECTED: [&str; 64] = [
+pub const EXPECTED: [&str; 65] = [
     "award",
     "poison",
     "settings",
@@ -41,6 +41,7 @@ pub const EXPECTED: [&str; 64] = [
     "outage",
     "audit.at_crash",
     "crash.while_opening",
+    "crash.in_recovery",
     "loss.detectable",
     "operator.restart",
     "stop.graceful",

@@ -29,7 +29,7 @@ impl World<'_, '_> {
         }
         if !self.doomed.is_empty() {
             // What was exchanged or damaged meanwhile is found at a start at the latest.
-            self.end_process(End { keep_permille: 1_000, down_ms: 1, again: None, audit: false })?;
+            self.end_process(End::unplanned(1_000, 1))?;
         }
         self.start_at_ms = self.start_at_ms.min(self.now_ms() + 1_000);
         Ok(())
@@ -129,7 +129,7 @@ impl World<'_, '_> {
         if self.process.is_none() {
             return Ok(());
         }
-        self.end_process(End { keep_permille: 1_000, down_ms, again: None, audit: false })
+        self.end_process(End::unplanned(1_000, down_ms))
     }
 
     /// Folds everything that is there and commits it.

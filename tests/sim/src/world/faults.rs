@@ -44,9 +44,14 @@ impl World<'_, '_> {
                 self.clients.add(poison(*kind, *partition, &control_key()));
             }
             Op::Settings { .. } | Op::Replay { .. } | Op::Stop { .. } => self.deferred.push_back(op.clone()),
-            Op::Crash { calls, keep_permille, down_ms, again, audit } => {
-                let end =
-                    End { keep_permille: *keep_permille, down_ms: *down_ms, again: *again, audit: *audit };
+            Op::Crash { calls, keep_permille, down_ms, again, reads, audit } => {
+                let end = End {
+                    keep_permille: *keep_permille,
+                    down_ms: *down_ms,
+                    again: *again,
+                    reads: *reads,
+                    audit: *audit,
+                };
                 if self.process.is_some() {
                     self.estate.fuse.light(*calls);
                     self.end = Some(end);

@@ -97,7 +97,16 @@ struct End {
     keep_permille: u32,
     down_ms: i64,
     again: Option<u64>,
+    /// Reads of the next process are points.
+    reads: bool,
     audit: bool,
+}
+
+impl End {
+    /// One that nobody planned.
+    fn unplanned(keep_permille: u32, down_ms: i64) -> Self {
+        Self { keep_permille, down_ms, again: None, reads: false, audit: false }
+    }
 }
 
 /// See the [module](self).
@@ -111,6 +120,8 @@ pub struct World<'p, 'l> {
     process: Option<Process>,
     /// Processes started; the number of the last one.
     processes: u64,
+    /// The process has not caught up with what there was at its start.
+    is_recovering: bool,
     zombie: Option<Box<Zombie>>,
     /// The next process to start becomes one.
     opening_zombie: Option<Op>,
@@ -154,6 +165,7 @@ impl<'p, 'l> World<'p, 'l> {
             clients: Clients::default(),
             process: None,
             processes: 0,
+            is_recovering: false,
             zombie: None,
             opening_zombie: None,
             owners: None,

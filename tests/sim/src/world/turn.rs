@@ -73,6 +73,10 @@ impl World<'_, '_> {
         }
         worked |= self.run_parts()?;
         self.observe()?;
+        if self.is_recovering && self.process.as_ref().is_some_and(Process::has_caught_up) {
+            self.is_recovering = false;
+            self.estate.fuse.count_reads(false);
+        }
         if self.zombie.is_some() {
             worked |= self.step_zombie()?;
         }
@@ -298,8 +302,7 @@ impl World<'_, '_> {
                 return Err(Violation::new("V2", format!("stops again and again: {reason}")));
             }
         }
-        let end = End { keep_permille: 500, down_ms: OPERATOR_MS, again: None, audit: false };
-        self.end_process(end)
+        self.end_process(End::unplanned(500, OPERATOR_MS))
     }
 
     fn ledger_halted(&self) -> Option<String> {
@@ -321,9 +324,12 @@ impl World<'_, '_> {
         self.estate.fuse.set_process(self.processes);
         self.estate.clock.boot();
         let end = self.end.take();
-        if let Some(calls) = end.and_then(|end| end.again) {
+        if let Some(end) = end
+            && let Some(calls) = end.again
+        {
             self.estate.fuse.light(calls);
-            self.end = end.map(|end| End { again: None, ..end });
+            self.estate.fuse.count_reads(end.reads);
+            self.end = Some(End { again: None, reads: false, ..end });
         }
         self.note("start", [self.processes, 0], || format!("process {}", self.processes));
         let sender = Sender { process: self.processes, clock_seems_right: self.clock_seems_right() };
@@ -336,6 +342,7 @@ impl World<'_, '_> {
             }
             Ran::Panicked(text) => return Err(Violation::new("panic", text)),
         }
+        self.is_recovering = true;
         self.idle_since.clear();
         if let Some(owners) = &mut self.owners {
             owners.restart(self.processes);
@@ -397,7 +404,10 @@ impl World<'_, '_> {
     /// The fuse has burnt: the process is no more.
     pub(super) fn crashed(&mut self) -> Result<(), Violation> {
         let end = self.end.take();
-        let end = end.unwrap_or(End { keep_permille: 500, down_ms: 100, again: None, audit: false });
+        let end = end.unwrap_or(End::unplanned(500, 100));
+        if self.process.is_some() && self.is_recovering {
+            self.stats.sometimes("crash.in_recovery", 1);
+        }
         self.end_process(end)
     }
 
