@@ -4,6 +4,7 @@
 //! [`Fuse::count_reads`]. All ports of a world share one fuse, of the process that runs: see
 //! [`Fuse::exchange`].
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -136,13 +137,17 @@ impl Fuse {
         }
         match ran {
             Ok(value) => Ran::Through(value),
-            Err(payload) => {
-                let text = payload.downcast_ref::<&str>().copied();
-                let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
-                Ran::Panicked(text.unwrap_or("without a text").to_owned())
-            }
+            Err(payload) => Ran::Panicked(text_of(&*payload)),
         }
     }
+}
+
+/// What a panic says.
+#[must_use]
+pub fn text_of(payload: &(dyn Any + Send)) -> String {
+    let text = payload.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("without a text").to_owned()
 }
 
 #[cfg(test)]

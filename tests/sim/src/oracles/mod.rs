@@ -7,7 +7,7 @@ mod cash_first;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use hongbao_audit::{JournalAudit, Report};
+use hongbao_audit::{Journal, JournalAudit, Report};
 use hongbao_engine::log::Log;
 use hongbao_engine::partition::Partition;
 use hongbao_processors::views::{GroupBy, ViewsReader};
@@ -81,6 +81,8 @@ pub struct Oracles<'l> {
     sends: Vec<VecDeque<(i64, u64)>>,
     cash_first: Option<CashFirst>,
     served: Served,
+    /// Last order of each lane up to which the views said that all have ended, by partition.
+    low_water: BTreeMap<(u16, &'static str), u64>,
 }
 
 impl<'l> Oracles<'l> {
@@ -95,7 +97,7 @@ impl<'l> Oracles<'l> {
         let reports = (0..options.partitions).map(|_| Report::new()).collect();
         let sends = vec![VecDeque::new(); LANES.len() + 1];
         let cash_first = CashFirst::new(options);
-        Self { log, journals, reports, sends, cash_first, served: BTreeMap::new() }
+        Self { log, journals, reports, sends, cash_first, served: BTreeMap::new(), low_water: BTreeMap::new() }
     }
 
     /// Follows the journal of a partition as far as it is durable (I2 I5 I8 I9 I10 I11 I12 I16 I18
@@ -268,6 +270,37 @@ impl<'l> Oracles<'l> {
             *last = sums;
         }
         Ok(())
+    }
+
+    /// What the views say of the lanes of one partition never goes back (I18).
+    ///
+    /// # Errors
+    /// The violation.
+    pub fn serve_of(&mut self, partition: u16, reader: &ViewsReader) -> Result<(), Violation> {
+        for lane in LANES {
+            let Ok(state) = reader.lane_state(partition, lane) else { continue };
+            let last = self.low_water.entry((partition, lane)).or_default();
+            if state.low_water < *last {
+                let (last, now) = (*last, state.low_water);
+                let what = format!("{lane} of partition {partition} had ended up to {last}, now {now}");
+                return Err(Violation::new("I18", what));
+            }
+            *last = state.low_water;
+        }
+        Ok(())
+    }
+
+    /// The journal of a partition as far as it was followed.
+    #[must_use]
+    pub fn journal(&self, partition: u16) -> &Journal {
+        &self.journals[usize::from(partition)].journal
+    }
+
+    /// Nobody sends the cash of a partition any more, or not for sure.
+    pub fn forget_cash(&mut self, partition: u16) {
+        if let Some(cash_first) = &mut self.cash_first {
+            cash_first.forget(partition);
+        }
     }
 
     /// No lane keeps more orders one by one than it may, and at most as many again that earlier

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::oracles::Violation;
 use crate::plan::generate;
-use crate::report::Stats;
+use crate::report::{Stats, joined, round};
 use crate::trace::Trace;
 use crate::world::run;
 
@@ -188,18 +188,8 @@ impl SetResult {
     /// The line that is left.
     #[must_use]
     pub fn line(&self, name: &str, threads: usize) -> Value {
-        let wall_s = self.wall.as_secs_f64();
-        let stats = &self.stats;
-        json!({
-            "name": name,
-            "seeds": self.seeds,
-            "awards": stats.awards,
-            "crashes": stats.crashes,
-            "unknown_outcomes": stats.unknown_outcomes,
-            "duplicates": stats.duplicates,
-            "violations": self.violations.len(),
-            "wall_s": round(wall_s),
-            "cpu_s": round(cpu_seconds()),
+        let (stats, wall_s) = (&self.stats, self.wall.as_secs_f64());
+        let more = json!({
             "threads": threads,
             "seeds_per_s": round(self.seeds as f64 / wall_s.max(0.001)),
             "accepted": stats.accepted,
@@ -211,7 +201,8 @@ impl SetResult {
             "hash": format!("{:016x}", self.hash),
             "missed": self.missed,
             "seen": stats.seen,
-        })
+        });
+        joined(stats.line(name, self.seeds, self.violations.len(), self.wall), more)
     }
 
     /// Whether nothing is wrong and everything was met.
@@ -219,18 +210,4 @@ impl SetResult {
     pub fn is_good(&self) -> bool {
         self.violations.is_empty() && self.missed.is_empty()
     }
-}
-
-fn round(number: f64) -> f64 {
-    (number * 100.0).round() / 100.0
-}
-
-/// Processor time of this process, in seconds; 0 where the system does not tell.
-#[must_use]
-pub fn cpu_seconds() -> f64 {
-    let Ok(stat) = std::fs::read_to_string("/proc/self/stat") else { return 0.0 };
-    // After the name in brackets: user and system time are fields 14 and 15, in hundredths.
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok()).unwrap_or(0.0);
-    (ticks(11) + ticks(12)) / 100.0
 }

@@ -19,7 +19,7 @@ use super::{Doom, End, Place, World};
 
 impl World<'_, '_> {
     /// Everything of the plan that is due; whether there was anything.
-    pub(super) fn due_steps(&mut self) -> bool {
+    pub(super) fn due_steps(&mut self) -> Result<bool, Violation> {
         let mut any = false;
         while let Some(step) = self.plan.steps.get(self.next_step)
             && step.at_ms <= self.now_ms()
@@ -28,9 +28,13 @@ impl World<'_, '_> {
             any = true;
             self.stats.sometimes(step.op.name(), 1);
             self.note("op", [self.next_step as u64, 0], || format!("{:?}", step.op));
+            if matches!(step.op, Op::Trimmed { .. }) {
+                // The oracles have read what nobody can read afterwards.
+                self.follow()?;
+            }
             self.happen(&step.op);
         }
-        any
+        Ok(any)
     }
 
     fn happen(&mut self, op: &Op) {
@@ -105,7 +109,7 @@ impl World<'_, '_> {
             Op::LogDamaged { partition } => {
                 self.estate.log.damage(*partition);
                 self.forget_halts(*partition);
-                self.doomed.insert(*partition, Doom::Log { must_halt: true });
+                self.doomed.insert(*partition, Doom::Damaged);
             }
             Op::LogLost { partition, groups } => self.losses.push((*partition, *groups)),
             Op::Trimmed { partition, is_journal, keep } => self.trim(*partition, *is_journal, *keep),
@@ -180,8 +184,8 @@ impl World<'_, '_> {
                 let applied = store.rows().applied().map_or(0, |applied| applied.offset);
                 end_of(topic).is_some_and(|end| applied > end)
             };
-            let is_ahead =
-                is_ahead(&self.estate.intakes[index], AWARDS) || is_ahead(&self.estate.views[index], JOURNAL);
+            let is_silent = is_ahead(&self.estate.views[index], JOURNAL);
+            let is_ahead = is_silent || is_ahead(&self.estate.intakes[index], AWARDS);
             let must_halt = is_ahead || self.has_gap(partition);
             let name = match (is_ahead, must_halt) {
                 (true, _) => "loss.detectable",
@@ -190,7 +194,7 @@ impl World<'_, '_> {
             };
             self.stats.sometimes(name, 1);
             self.forget_halts(partition);
-            self.doomed.insert(partition, Doom::Log { must_halt });
+            self.doomed.insert(partition, Doom::Lost { must_halt, is_silent });
         }
     }
 
@@ -306,14 +310,44 @@ impl World<'_, '_> {
         Ok(())
     }
 
-    /// Whether the partition's log is not what was written any more.
+    /// Whether the partition need not take anything any more, since its log is not what it was.
     pub(super) fn is_log_lost(&self, partition: u16) -> bool {
-        matches!(self.doomed.get(&partition), Some(Doom::Log { .. } | Doom::Trimmed { .. }))
+        let doom = self.doomed.get(&partition);
+        matches!(doom, Some(Doom::Lost { .. } | Doom::Damaged | Doom::Trimmed { .. }))
     }
 
-    /// Whether an order is of such a partition.
-    pub(super) fn is_of_lost_log(&self, order_no: &str) -> bool {
+    /// Whether what was durable in a partition is not, so that nothing can be held against it. What was
+    /// trimmed or cannot be read any more had been followed before.
+    pub(super) fn is_forgotten(&self, partition: u16) -> bool {
+        matches!(self.doomed.get(&partition), Some(Doom::Lost { .. }))
+    }
+
+    /// Whether an order may be sent as if it never had been: what was known of it is lost, and nobody
+    /// could notice before it was sent.
+    pub(super) fn may_repeat(&self, order_no: &str) -> bool {
         let act_id = order_no.split('_').next().unwrap_or_default();
-        self.is_log_lost(partition_of(act_id.as_bytes(), self.plan.options.partitions).0)
+        let partition = partition_of(act_id.as_bytes(), self.plan.options.partitions).0;
+        matches!(self.doomed.get(&partition), Some(Doom::Lost { is_silent: false, .. }))
+    }
+
+    /// Whether the views' store of a partition was folded from other records than its journal has.
+    fn is_ahead(&self, partition: u16) -> bool {
+        let views = &self.estate.views[usize::from(partition)];
+        let applied = views.rows().applied().map_or(0, |applied| applied.offset);
+        let end = self.estate.log.undisturbed().range(Partition(partition), JOURNAL).map_or(0, |(_, end)| end);
+        applied > end || self.is_told_apart(views, partition, JOURNAL)
+    }
+
+    /// Of what is lost for good by now, a process that starts must send nothing, where it can tell.
+    pub(super) fn silence(&mut self) {
+        for partition in 0..self.plan.options.partitions {
+            let is_ahead = self.is_ahead(partition);
+            if let Some(Doom::Lost { is_silent, .. }) = self.doomed.get_mut(&partition) {
+                // The intake may have written once more what was lost, byte for byte.
+                *is_silent &= is_ahead;
+            }
+        }
+        let silent = self.doomed.iter().filter(|(_, doom)| doom.is_silent());
+        self.silenced = silent.map(|(partition, _)| *partition).collect();
     }
 }

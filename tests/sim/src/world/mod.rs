@@ -17,6 +17,7 @@ mod view;
 mod zombie;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::clients::Clients;
@@ -48,29 +49,39 @@ pub struct Run {
     pub trace: Arc<Trace>,
 }
 
-/// Plays a plan.
+/// Plays a plan. A panic is a violation of it, wherever it comes from.
 #[must_use]
 pub fn run(plan: &Plan, trace: Trace) -> Run {
     #[cfg(feature = "mutants")]
     hongbao_engine::mutants::restart();
     let trace = Arc::new(trace);
-    let estate = Estate::new(&plan.options, Arc::clone(&trace));
-    let log = estate.log.undisturbed();
-    let mut world = World::new(plan, estate, &log);
-    let violation = world.play().err();
-    let mut stats = std::mem::take(&mut world.stats);
-    world.count(&mut stats);
+    let mut stats = Stats::default();
+    let played = catch_unwind(AssertUnwindSafe(|| {
+        let estate = Estate::new(&plan.options, Arc::clone(&trace));
+        let log = estate.log.undisturbed();
+        let mut world = World::new(plan, estate, &log);
+        let violation = world.play().err();
+        stats = std::mem::take(&mut world.stats);
+        world.count(&mut stats);
+        violation
+    }));
+    let violation =
+        played.unwrap_or_else(|payload| Some(Violation::new("panic", crate::fuse::text_of(&*payload))));
     Run { violation, hash: trace.hash(), events: trace.events(), stats, trace }
 }
 
 /// How much of a partition is lost for good.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Doom {
-    /// Its log is not what was written: whatever was folded from it may be anything.
-    Log {
+    /// Its log lacks what was durable: whatever is folded from it may be anything.
+    Lost {
         /// The folds must notice.
         must_halt: bool,
+        /// The views notice at the start already, so nothing is sent any more.
+        is_silent: bool,
     },
+    /// Its log cannot be read any more; what had been written is known to the oracles.
+    Damaged,
     /// The beginning of its awards or of its journal is gone (rule 8).
     Trimmed {
         /// The journal; else the awards.
@@ -89,6 +100,18 @@ pub enum Doom {
         /// The fold must notice.
         must_halt: bool,
     },
+}
+
+impl Doom {
+    /// Whether a process that starts now cannot open the views, without which nothing is sent.
+    fn is_silent(&self) -> bool {
+        match self {
+            Self::Damaged | Self::Store { is_intake: false, .. } => true,
+            Self::Lost { is_silent, .. } => *is_silent,
+            Self::Trimmed { is_journal, must_halt, .. } => *is_journal && *must_halt,
+            Self::Store { .. } => false,
+        }
+    }
 }
 
 /// The end of a process that is planned.
@@ -138,6 +161,8 @@ pub struct World<'p, 'l> {
     losses: Vec<(u16, usize)>,
     /// Stores that are exchanged at the next start, with the partition they come from.
     doomed: BTreeMap<u16, Doom>,
+    /// Partitions of which the process may send nothing, since it started after they were lost.
+    silenced: BTreeSet<u16>,
     /// Folds seen halted, by name; of a doomed partition, since it is.
     halted_ever: BTreeSet<String>,
     /// Those that lacked the beginning of a log.
@@ -177,6 +202,7 @@ impl<'p, 'l> World<'p, 'l> {
             deferred: VecDeque::new(),
             losses: Vec::new(),
             doomed: BTreeMap::new(),
+            silenced: BTreeSet::new(),
             halted_ever: BTreeSet::new(),
             lacked_beginning: BTreeSet::new(),
             restarts_without_reason: 0,

@@ -14,7 +14,7 @@ use crate::fuse::Ran;
 use crate::operator;
 use crate::oracles::Violation;
 
-use super::{End, Place, Process, World};
+use super::{Doom, End, Place, Process, World};
 
 /// Longest step of time while a process runs, so that its timers are looked at.
 const STEP_MAX_MS: i64 = 50;
@@ -50,7 +50,7 @@ impl Part {
 impl World<'_, '_> {
     /// A turn.
     pub(super) fn turn(&mut self) -> Result<(), Violation> {
-        let mut worked = self.due_steps();
+        let mut worked = self.due_steps()?;
         if self.zombie.is_some() && !(self.doomed.is_empty() && self.losses.is_empty()) {
             self.end_zombie()?;
         }
@@ -222,7 +222,13 @@ impl World<'_, '_> {
         };
         for sent in &sent {
             self.stats.sends += sent.batch.len() as u64;
-            if !self.is_log_lost(sent.batch.partition().0) {
+            let partition = sent.batch.partition().0;
+            if self.silenced.contains(&partition) {
+                let (lane, doom) = (sent.batch.lane(), &self.doomed[&partition]);
+                let what = format!("{lane} of partition {partition} was sent after a start with {doom:?}");
+                return Err(Violation::new("I26", what));
+            }
+            if !self.is_forgotten(partition) {
                 self.judge(sent, process)?;
             }
         }
@@ -230,7 +236,7 @@ impl World<'_, '_> {
         for partner in self.estate.partners() {
             breaches.append(&mut partner.lock().breaches);
         }
-        match breaches.into_iter().find(|breach| !self.is_of_lost_log(&breach.order_no)) {
+        match breaches.into_iter().find(|breach| !self.may_repeat(&breach.order_no)) {
             Some(breach) => Err(Violation::of(breach)),
             None => Ok(()),
         }
@@ -239,7 +245,10 @@ impl World<'_, '_> {
     /// Shows the oracles what became durable.
     pub(super) fn follow(&mut self) -> Result<(), Violation> {
         for partition in 0..self.plan.options.partitions {
-            if !self.is_log_lost(partition) {
+            if self.doomed.contains_key(&partition) {
+                self.oracles.forget_cash(partition);
+            }
+            if !self.is_forgotten(partition) {
                 self.oracles.advance(partition, self.estate.clock.now_ms())?;
             }
         }
@@ -318,6 +327,7 @@ impl World<'_, '_> {
         self.stores_change();
         self.losses_happen();
         self.look_at_beginnings();
+        self.silence();
         self.follow()?;
         self.oracles.start_of_process();
         self.estate.fuse.renew();
@@ -392,11 +402,27 @@ impl World<'_, '_> {
         if let Some(process) = &self.process {
             self.oracles.bounded(&process.lanes, &self.plan.options)?;
         }
-        if let Some(process) = &self.process
-            && process.is_recovered()
-            && self.doomed.is_empty()
-        {
+        self.look_at_answers()
+    }
+
+    /// Shows the oracles what the views answer; sums over all partitions only while none has lost
+    /// anything that was counted.
+    fn look_at_answers(&mut self) -> Result<(), Violation> {
+        let Some(process) = &self.process else { return Ok(()) };
+        let shrinks = |doom: &Doom| {
+            matches!(doom, Doom::Lost { .. } | Doom::Store { is_intake: false, .. })
+        };
+        if process.is_recovered() && !self.doomed.values().any(shrinks) {
             self.oracles.serve(&process.reader)?;
+        }
+        if self.doomed.is_empty() {
+            return Ok(());
+        }
+        for (partition, views) in (0_u16..).zip(&process.views) {
+            let is_sound = !self.doomed.get(&partition).is_some_and(shrinks);
+            if is_sound && views.status().is_some_and(|status| status.recovered()) {
+                self.oracles.serve_of(partition, &process.reader)?;
+            }
         }
         Ok(())
     }
