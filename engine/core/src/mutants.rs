@@ -91,6 +91,7 @@ mutants! {
     M66, "frames of an earlier use of a segment are believed (rule 7)";
     M67, "a damaged frame is always cut off (rule 7, I26)";
     M68, "a group is acknowledged before its sync (I25)";
+    M70, "asks take no permits (I21)";
 }
 
 impl Mutant {

@@ -297,6 +297,11 @@ impl Partner {
                 Some((200, None, Some(b"{\"ok\":tru".to_vec())))
             }
             RequestFault::Conflict => empty(409, None),
+            RequestFault::Status(status) => empty(status, None),
+            RequestFault::StatusAfter(status) => {
+                self.grant(items, is_single, now_ms, all);
+                empty(status, None)
+            }
             RequestFault::RejectItems => {
                 let said = items.iter().map(|item| match self.remembers(&item.key, now_ms) {
                     true => Said::of(item, "duplicate"),
@@ -340,6 +345,7 @@ impl Partner {
             if let Some((since_ms, status)) = self.book.get(&item.key).and_then(|entry| entry.cached)
                 && self.lasts(since_ms, now_ms)
             {
+                *self.met.entry("cached_failure").or_default() += 1;
                 if is_single {
                     return (status, None, Some(Vec::new()));
                 }

@@ -110,6 +110,9 @@ impl Scope<'_> {
         let log = self.estate.log.undisturbed();
         let (index, at) = (usize::from(partition), Partition(partition));
         let trimmed = self.trimmed(partition);
+        if trimmed == Some(JOURNAL) && self.oracles.has_lost_track(partition) {
+            return Ok(());
+        }
         if trimmed == Some(JOURNAL) {
             return self.effects(at, self.oracles.journal(partition), report, counts);
         }

@@ -36,6 +36,8 @@ pub fn generate(seed: u64) -> Plan {
     faults.retention();
     faults.random = Random::of(seed, "openings");
     faults.openings();
+    faults.random = Random::of(seed, "statuses");
+    faults.statuses();
     steps.sort_by_key(|step| step.at_ms);
     Plan { options, steps }
 }
@@ -290,6 +292,25 @@ impl Faults<'_> {
         for _ in 0..self.count(3) {
             let for_ms = self.random.magnitude(100, 20_000).cast_signed();
             self.push(Op::Outage { downstream, for_ms });
+        }
+    }
+
+    /// Statuses that services should not answer with, and do.
+    fn statuses(&mut self) {
+        for downstream in 0..self.options.downstreams.len() {
+            if !matches!(self.options.downstreams[downstream], DownstreamOptions::Partner(_)) {
+                continue;
+            }
+            for _ in 0..self.count(6) {
+                let status = *self.random.pick(&[302, 308, 400, 403, 404, 405, 413, 422, 502, 502]);
+                let may_have_done = matches!(status, 302 | 308 | 502);
+                let fault = match may_have_done && self.random.chance(500) {
+                    true => RequestFault::StatusAfter(status),
+                    false => RequestFault::Status(status),
+                };
+                let count = self.random.magnitude(1, 4) as u32;
+                self.push(Op::Requests { downstream, fault, count });
+            }
         }
     }
 

@@ -180,7 +180,7 @@ pub enum Poison {
 }
 
 impl Op {
-    /// The name of its kind.
+    /// The name of its kind; of what takes effect later, if ever, that of its plan.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
@@ -193,17 +193,17 @@ impl Op {
             Self::Zombie { .. } => "zombie.planned",
             Self::Jump { .. } => "clock_jump",
             Self::Freeze { .. } => "clock_freeze",
-            Self::LogFull { .. } => "log_full",
-            Self::SyncFails { .. } => "sync_fails",
+            Self::LogFull { .. } => "log_full.planned",
+            Self::SyncFails { .. } => "sync_fails.planned",
             Self::SyncStalls { .. } => "sync_stalls",
-            Self::LogDamaged { .. } => "log_damaged",
+            Self::LogDamaged { .. } => "log_damaged.planned",
             Self::LogLost { .. } => "log_lost",
             Self::Trimmed { .. } => "trimmed",
-            Self::StoreFull { .. } => "store_full",
-            Self::StoreFails { .. } => "store_fails",
-            Self::StoreOld { .. } => "store_old",
-            Self::StoreForeign { .. } => "store_foreign",
-            Self::StoreDamaged { .. } => "store_damaged",
+            Self::StoreFull { .. } => "store_full.planned",
+            Self::StoreFails { .. } => "store_fails.planned",
+            Self::StoreOld { .. } => "store_old.planned",
+            Self::StoreForeign { .. } => "store_foreign.planned",
+            Self::StoreDamaged { .. } => "store_damaged.planned",
             Self::Requests { .. } => "requests",
             Self::Outage { .. } => "outage",
         }

@@ -18,7 +18,7 @@ use crate::world::run;
 pub const STRONG_SEEDS: u64 = 2_000;
 
 /// What a set must have met, or its generator is too weak.
-pub const EXPECTED: [&str; 65] = [
+pub const EXPECTED: [&str; 86] = [
     "award",
     "poison",
     "settings",
@@ -84,6 +84,27 @@ pub const EXPECTED: [&str; 65] = [
     "zombie",
     "zombie.sent",
     "zombie.replaced",
+    "trimmed",
+    "trimmed.read",
+    "trimmed.unread",
+    "zombie.crash",
+    "request.redirect",
+    "request.bad_request",
+    "request.forbidden",
+    "request.not_found",
+    "request.not_allowed",
+    "request.too_large_status",
+    "request.unprocessable",
+    "request.bad_gateway",
+    "request.cached_failure",
+    "gap.held",
+    "breaker.opened",
+    "send_within.withdrew",
+    "key_life.over",
+    "attempts.over",
+    "unresolved.over",
+    "epoch.lost",
+    "replay.compared",
 ];
 
 /// Which seeds, and how.

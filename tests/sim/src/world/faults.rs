@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use hongbao_engine::log::Log;
-use hongbao_engine::outputs::SEQUENCE_ROWS;
 use hongbao_engine::partition::{Partition, partition_of};
 use hongbao_engine::records::{ReadBatch, crc};
 use hongbao_engine::store::Store;
@@ -13,7 +12,7 @@ use crate::clients::{Delivery, delivery, poison};
 use crate::operator::{self, control_key, read_again};
 use crate::oracles::Violation;
 use crate::plan::{Op, StoreName};
-use crate::store::SimStore;
+use crate::store::{Other, SimStore};
 
 use super::{Doom, End, Place, World};
 
@@ -235,11 +234,8 @@ impl World<'_, '_> {
     /// that it was written: what the intake writes next stands behind a gap, and the views must halt.
     /// What is still on its way counts as there.
     fn has_gap(&self, partition: u16) -> bool {
-        let key = [&SEQUENCE_ROWS, JOURNAL.as_bytes()].concat();
-        let row = self.estate.intakes[usize::from(partition)].rows().get(&key).ok().flatten();
-        let Some(next_seq) = row.as_deref().and_then(<[u8]>::first_chunk::<8>) else { return false };
         let there = self.estate.log.sequences(partition, JOURNAL, STAGE);
-        (1..u64::from_le_bytes(*next_seq)).any(|seq| !there.contains(&seq))
+        (1..=self.written(partition)).any(|seq| !there.contains(&seq))
     }
 
     /// Only a halt from now on says that what happens to the partition now was noticed.
@@ -252,10 +248,12 @@ impl World<'_, '_> {
     /// Stores that were planned to be others are.
     pub(super) fn stores_change(&mut self) {
         for store in self.estate.stores() {
-            if store.restart() {
+            if let Some(other) = store.restart() {
                 let name = store.name().to_owned();
                 self.estate.trace.note(self.now_ms(), "store.other", [0, 0], || name);
                 self.stats.sometimes("store.other", 1);
+                let kind = if other == Other::Old { "store_old" } else { "store_foreign" };
+                self.stats.sometimes(kind, 1);
             }
         }
     }

@@ -11,6 +11,7 @@
 mod ending;
 mod estate;
 mod faults;
+mod looks;
 mod process;
 mod turn;
 mod view;
@@ -167,6 +168,8 @@ pub struct World<'p, 'l> {
     halted_ever: BTreeSet<String>,
     /// Those that lacked the beginning of a log.
     lacked_beginning: BTreeSet<String>,
+    /// Offset that each intake's store stood at when it was looked at last.
+    intakes_stood: Vec<u64>,
     restarts_without_reason: u32,
     is_healed: bool,
     /// End of each partition's awards when clients were done.
@@ -205,6 +208,7 @@ impl<'p, 'l> World<'p, 'l> {
             silenced: BTreeSet::new(),
             halted_ever: BTreeSet::new(),
             lacked_beginning: BTreeSet::new(),
+            intakes_stood: vec![0; usize::from(options.partitions)],
             restarts_without_reason: 0,
             is_healed: false,
             delivered: None,
@@ -257,6 +261,10 @@ impl<'p, 'l> World<'p, 'l> {
         stats.sometimes("log.late", self.estate.log.late_arrivals());
         stats.sometimes("cash.contended", self.oracles.contended());
         stats.sometimes("partition.halted", self.halted_ever.len() as u64);
+        let met = self.estate.logs().map(|log| log.met());
+        for (what, count) in met.chain(self.estate.stores().map(|store| store.met())).flatten() {
+            stats.sometimes(what, count);
+        }
         let watch = self.estate.watch.lock();
         stats.unknown_outcomes += watch.unknown + watch.asked_unknown;
         stats.asks += watch.asked;

@@ -6,15 +6,15 @@ use std::sync::Arc;
 use hongbao_engine::clock::Clock;
 use hongbao_engine::commit::Committer;
 use hongbao_engine::log::{Log, LogError};
-use hongbao_engine::store::Store;
-use hongbao_sinks::dispatch::Step;
+use hongbao_sinks::dispatch::{LaneState, Step};
 
 use crate::downstreams::port::Sender;
+use crate::downstreams::watched::Watch;
 use crate::fuse::Ran;
 use crate::operator;
 use crate::oracles::Violation;
 
-use super::{Doom, End, Place, Process, World};
+use super::{End, Place, Process, World};
 
 /// Longest step of time while a process runs, so that its timers are looked at.
 const STEP_MAX_MS: i64 = 50;
@@ -159,8 +159,16 @@ impl World<'_, '_> {
     fn run_part(&mut self, part: Part) -> Result<bool, Violation> {
         let log = Arc::clone(&self.estate.log);
         match part {
-            Part::Intake(index) => Ok(self.within(|process| process.intakes[index].step())?.unwrap_or(false)),
-            Part::Views(index) => Ok(self.within(|process| process.views[index].step())?.unwrap_or(false)),
+            Part::Intake(index) => {
+                let worked = self.within(|process| process.intakes[index].step())?;
+                self.look_at_fold(|process| process.intakes[index].status())?;
+                Ok(worked.unwrap_or(false))
+            }
+            Part::Views(index) => {
+                let worked = self.within(|process| process.views[index].step())?;
+                self.look_at_fold(|process| process.views[index].status())?;
+                Ok(worked.unwrap_or(false))
+            }
             Part::Commits => {
                 let run = |process: &mut Process| {
                     process.committers.iter().map(|committer| Committer::run_ready(committer)).sum::<usize>()
@@ -216,10 +224,15 @@ impl World<'_, '_> {
 
     /// The same, of a process by its number.
     pub(super) fn observe_of(&mut self, process: u64) -> Result<(), Violation> {
-        let (sent, breaches) = {
+        let (sent, asks, breaches) = {
             let mut watch = self.estate.watch.lock();
-            (std::mem::take(&mut watch.sent), std::mem::take(&mut watch.breaches))
+            let Watch { sent, asks, breaches, .. } = &mut *watch;
+            (std::mem::take(sent), std::mem::take(asks), std::mem::take(breaches))
         };
+        // Limits are not promised over two processes.
+        for asked in asks.into_iter().filter(|_| self.owners.is_none()) {
+            self.oracles.asked(asked, &self.plan.options)?;
+        }
         for sent in &sent {
             self.stats.sends += sent.batch.len() as u64;
             let partition = sent.batch.partition().0;
@@ -256,18 +269,6 @@ impl World<'_, '_> {
         Ok(())
     }
 
-    /// Shows the oracles where a next process would go on.
-    fn look_at_stores(&mut self) -> Result<(), Violation> {
-        let now_ms = self.now_ms();
-        for (partition, store) in (0_u16..).zip(&self.estate.views) {
-            if !self.doomed.contains_key(&partition) {
-                let applied = store.rows().applied().map_or(0, |applied| applied.offset);
-                self.oracles.stands(partition, applied, now_ms)?;
-            }
-        }
-        Ok(())
-    }
-
     /// Remembers the folds that have halted, and gives them by partition, name and reason.
     fn note_halts(&mut self) -> Vec<(u16, String, String)> {
         let Some(process) = &self.process else { return Vec::new() };
@@ -283,6 +284,8 @@ impl World<'_, '_> {
         let lacks = reasons
             .iter()
             .filter(|(_, _, reason)| reason.contains("trimmed") || reason.contains("outside of"));
+        let overdue = reasons.iter().filter(|(_, _, reason)| reason.contains("is missing in front of"));
+        self.stats.sometimes("gap.timed_out", overdue.count() as u64);
         self.lacked_beginning.extend(lacks.map(|(_, name, _)| name.clone()));
         reasons
     }
@@ -294,6 +297,13 @@ impl World<'_, '_> {
         let is_down = process.failed.clone().or_else(|| self.ledger_halted());
         let is_doomed = |partition: &u16| self.doomed.contains_key(partition);
         let lanes = process.lanes.lanes();
+        let (mut out, mut replaced) = (0, 0);
+        for lane in &lanes {
+            out += u64::from(lane.state == LaneState::Out);
+            replaced += u64::from(lane.detail.contains("replaced by another process"));
+        }
+        self.stats.sometimes("breaker.opened", out);
+        self.stats.sometimes("epoch.lost", replaced);
         let lane = lanes.iter().find(|lane| lane.halted.iter().any(|partition| !is_doomed(partition)));
         let lane = lane.map(|lane| format!("lane {}: {}", lane.lane, lane.detail));
         let unexplained = reasons.into_iter().find(|(partition, ..)| !is_doomed(partition));
@@ -329,6 +339,7 @@ impl World<'_, '_> {
         self.look_at_beginnings();
         self.silence();
         self.follow()?;
+        self.look_at_replays();
         self.oracles.start_of_process();
         self.estate.fuse.renew();
         self.estate.fuse.set_process(self.processes);
@@ -403,28 +414,6 @@ impl World<'_, '_> {
             self.oracles.bounded(&process.lanes, &self.plan.options)?;
         }
         self.look_at_answers()
-    }
-
-    /// Shows the oracles what the views answer; sums over all partitions only while none has lost
-    /// anything that was counted.
-    fn look_at_answers(&mut self) -> Result<(), Violation> {
-        let Some(process) = &self.process else { return Ok(()) };
-        let shrinks = |doom: &Doom| {
-            matches!(doom, Doom::Lost { .. } | Doom::Store { is_intake: false, .. })
-        };
-        if process.is_recovered() && !self.doomed.values().any(shrinks) {
-            self.oracles.serve(&process.reader)?;
-        }
-        if self.doomed.is_empty() {
-            return Ok(());
-        }
-        for (partition, views) in (0_u16..).zip(&process.views) {
-            let is_sound = !self.doomed.get(&partition).is_some_and(shrinks);
-            if is_sound && views.status().is_some_and(|status| status.recovered()) {
-                self.oracles.serve_of(partition, &process.reader)?;
-            }
-        }
-        Ok(())
     }
 
     /// The fuse has burnt: the process is no more.
