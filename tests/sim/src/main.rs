@@ -229,12 +229,7 @@ fn hashes(seeds: RangeInclusive<u64>) {
         let stats = &played.stats;
         println!(
             "{seed} {:016x} {} {} {} {} {}",
-            played.hash,
-            played.events,
-            stats.awards,
-            stats.crashes,
-            stats.unknown_outcomes,
-            stats.duplicates
+            played.hash, played.events, stats.awards, stats.crashes, stats.unknown_outcomes, stats.duplicates
         );
     }
 }

@@ -146,9 +146,7 @@ impl<D: Downstream> Downstream for Watched<D> {
             self.parts.watch.lock().unknown += unknown;
             let (at_ms, index) = (self.parts.clock.now_ms(), self.parts.index as u64);
             let numbers = [index, mix(completion.ticket.0, digest(&completion.result))];
-            self.parts.trace.note(at_ms, "answer", numbers, || {
-                format!("{index}: {:?}", completion.result)
-            });
+            self.parts.trace.note(at_ms, "answer", numbers, || format!("{index}: {:?}", completion.result));
         }
     }
 
@@ -179,9 +177,7 @@ fn digest(result: &Completed) -> u64 {
     let kind = |outcome: &Outcome| match outcome {
         Outcome::Credited => 1,
         Outcome::AlreadyCredited => 2,
-        Outcome::Throttled { retry_after } => {
-            retry_after.map_or(3, |after| mix(3, after.as_millis() as u64))
-        }
+        Outcome::Throttled { retry_after } => retry_after.map_or(3, |after| mix(3, after.as_millis() as u64)),
         Outcome::Rejected(_) => 4,
         Outcome::Conflict(_) => 5,
         Outcome::Unknown(_) => 6,

@@ -64,7 +64,12 @@ impl SimLog {
             trace,
             profile,
             sync_ms,
-            state: Mutex::new(State { random: Random::of(seed, name), devices, late_arrivals: 0, met: BTreeMap::new() }),
+            state: Mutex::new(State {
+                random: Random::of(seed, name),
+                devices,
+                late_arrivals: 0,
+                met: BTreeMap::new(),
+            }),
         }
     }
 

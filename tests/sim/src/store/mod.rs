@@ -50,7 +50,14 @@ impl SimStore {
     #[must_use]
     pub fn new(name: String, clock: Arc<SimClock>, fuse: Arc<Fuse>, trace: Arc<Trace>) -> Self {
         let rows = Arc::new(MemoryStore::new());
-        let state = State { rows, replaced_by: None, full_until_ms: 0, fails: false, is_damaged: false, met: BTreeMap::new() };
+        let state = State {
+            rows,
+            replaced_by: None,
+            full_until_ms: 0,
+            fails: false,
+            is_damaged: false,
+            met: BTreeMap::new(),
+        };
         Self { name, clock, fuse, trace, state: Mutex::new(state) }
     }
 

@@ -193,7 +193,7 @@ impl World<'_, '_> {
             };
             self.stats.sometimes(name, 1);
             self.forget_halts(partition);
-            self.doomed.insert(partition, Doom::Lost { must_halt, is_silent });
+            self.doomed.insert(partition, Doom::Lost { must_halt, is_noticed: is_ahead, is_silent });
         }
     }
 
@@ -325,14 +325,15 @@ impl World<'_, '_> {
     pub(super) fn may_repeat(&self, order_no: &str) -> bool {
         let act_id = order_no.split('_').next().unwrap_or_default();
         let partition = partition_of(act_id.as_bytes(), self.plan.options.partitions).0;
-        matches!(self.doomed.get(&partition), Some(Doom::Lost { is_silent: false, .. }))
+        matches!(self.doomed.get(&partition), Some(Doom::Lost { is_noticed: false, .. }))
     }
 
     /// Whether the views' store of a partition was folded from other records than its journal has.
     fn is_ahead(&self, partition: u16) -> bool {
         let views = &self.estate.views[usize::from(partition)];
         let applied = views.rows().applied().map_or(0, |applied| applied.offset);
-        let end = self.estate.log.undisturbed().range(Partition(partition), JOURNAL).map_or(0, |(_, end)| end);
+        let end =
+            self.estate.log.undisturbed().range(Partition(partition), JOURNAL).map_or(0, |(_, end)| end);
         applied > end || self.is_told_apart(views, partition, JOURNAL)
     }
 

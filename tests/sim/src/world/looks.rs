@@ -99,9 +99,7 @@ impl World<'_, '_> {
     /// anything that was counted.
     pub(super) fn look_at_answers(&mut self) -> Result<(), Violation> {
         let Some(process) = &self.process else { return Ok(()) };
-        let shrinks = |doom: &Doom| {
-            matches!(doom, Doom::Lost { .. } | Doom::Store { is_intake: false, .. })
-        };
+        let shrinks = |doom: &Doom| matches!(doom, Doom::Lost { .. } | Doom::Store { is_intake: false, .. });
         if process.is_recovered() && !self.doomed.values().any(shrinks) {
             self.oracles.serve(&process.reader)?;
         }

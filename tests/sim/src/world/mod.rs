@@ -78,7 +78,9 @@ pub enum Doom {
     Lost {
         /// The folds must notice.
         must_halt: bool,
-        /// The views notice at the start already, so nothing is sent any more.
+        /// A fold notices at the start already.
+        is_noticed: bool,
+        /// The views do, so nothing is sent any more.
         is_silent: bool,
     },
     /// Its log cannot be read any more; what had been written is known to the oracles.

@@ -419,7 +419,7 @@ impl World<'_, '_> {
     /// The fuse has burnt: the process is no more.
     pub(super) fn crashed(&mut self) -> Result<(), Violation> {
         let end = self.end.take();
-        let end = end.unwrap_or(End::unplanned(500, 100));
+        let end = end.unwrap_or_else(|| End::unplanned(500, 100));
         if self.process.is_some() && self.is_recovering {
             self.stats.sometimes("crash.in_recovery", 1);
         }
