@@ -242,9 +242,6 @@ impl Partner {
         is_single: bool,
         now_ms: i64,
     ) -> Option<(u16, Option<String>, Option<Vec<u8>>)> {
-        let empty = |status, retry: Option<u64>| {
-            Some((status, retry.map(|after| after.to_string()), Some(Vec::new())))
-        };
         let all = |_: usize| (true, true);
         match fault {
             RequestFault::FailBefore => {
@@ -442,6 +439,11 @@ impl Partner {
 fn is_deceived(first: &Moment, now: &Moment, life_ms: u64) -> bool {
     let by_wall_ms = now.wall_ms - first.wall_ms;
     first.process != now.process && now.clock_seems_right && by_wall_ms < life_ms.cast_signed()
+}
+
+/// A status without a body.
+fn empty(status: u16, retry: Option<u64>) -> Option<(u16, Option<String>, Option<Vec<u8>>)> {
+    Some((status, retry.map(|after| after.to_string()), Some(Vec::new())))
 }
 
 fn text(bytes: &[u8]) -> String {

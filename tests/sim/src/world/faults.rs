@@ -105,6 +105,8 @@ impl World<'_, '_> {
     /// What no system survives: the partition must halt and say so.
     fn ruin(&mut self, op: &Op) {
         match op {
+            // What is lost already is known by how it was lost.
+            Op::LogDamaged { partition } if self.doomed.contains_key(partition) => {}
             Op::LogDamaged { partition } => {
                 self.estate.log.damage(*partition);
                 self.forget_halts(*partition);
