@@ -94,6 +94,7 @@ mutants! {
     M67, "a damaged frame is always cut off (rule 7, I26)";
     M68, "a group is acknowledged before its sync (I25)";
     M69, "a lane reads on over a gap of its orders (rule 2)";
+    M70, "asks take no permits (I21)";
     M71, "totals state the time of the partition that is furthest (I18)";
     M72, "a wallet is that of the last commit and says that it is of now (I15)";
     M73, "totals are summed in floating point (I8)";

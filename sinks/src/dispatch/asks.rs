@@ -44,7 +44,8 @@ impl Dispatcher {
         };
         // An ask from before an outage may still be open when the next one probes.
         let has_slot = line.asks_in_flight < line.capabilities.max_in_flight || mutant!(M54);
-        let has_permit = lane.queries.as_mut().is_none_or(|queries| queries.available(now.mono) > 0);
+        let has_permit =
+            lane.queries.as_mut().is_none_or(|queries| queries.available(now.mono) > 0) || mutant!(M70);
         if !is_admitted || !has_slot || !has_permit {
             return None;
         }

@@ -1,7 +1,10 @@
 //! The end of a process at any call of a port. Every call that changes something passes two
-//! points, before and after its effect; the fuse counts them down and ends the process at one. All
-//! ports of a world share one fuse, of the process that runs: see [`Fuse::exchange`].
+//! points, before and after its effect; the fuse counts them down and ends the process at one. While
+//! a process opens it hardly does anything but read, so that reads may count too: see
+//! [`Fuse::count_reads`]. All ports of a world share one fuse, of the process that runs: see
+//! [`Fuse::exchange`].
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -14,6 +17,7 @@ pub struct Fuse {
     /// Points left; 0 when no end is planned.
     left: AtomicU64,
     burnt: AtomicBool,
+    reads_count: AtomicBool,
     process: AtomicU64,
 }
 
@@ -24,6 +28,8 @@ pub struct Wick {
     pub left: u64,
     /// Whether it has ended.
     pub burnt: bool,
+    /// Whether its reads are points.
+    pub reads_count: bool,
     /// Its number.
     pub process: u64,
 }
@@ -49,6 +55,12 @@ impl Fuse {
     pub fn renew(&self) {
         self.left.store(0, Ordering::Relaxed);
         self.burnt.store(false, Ordering::Relaxed);
+        self.count_reads(false);
+    }
+
+    /// From now on reads are points too, or no longer.
+    pub fn count_reads(&self, reads_count: bool) {
+        self.reads_count.store(reads_count, Ordering::Relaxed);
     }
 
     /// From now on this process runs; the one that ran until now is put aside.
@@ -56,6 +68,7 @@ impl Fuse {
         let ran = Wick {
             left: self.left.swap(wick.left, Ordering::Relaxed),
             burnt: self.burnt.swap(wick.burnt, Ordering::Relaxed),
+            reads_count: self.reads_count.swap(wick.reads_count, Ordering::Relaxed),
             process: self.process.swap(wick.process, Ordering::Relaxed),
         };
         *wick = ran;
@@ -86,7 +99,19 @@ impl Fuse {
 
     /// Passes a point: returns unless the process ends here or has ended before.
     pub fn point(&self) {
-        self.check();
+        self.stay_ended();
+        self.count_down();
+    }
+
+    /// For calls that change nothing: a dead process makes none, and one that opens may end at one.
+    pub fn check(&self) {
+        self.stay_ended();
+        if self.reads_count.load(Ordering::Relaxed) {
+            self.count_down();
+        }
+    }
+
+    fn count_down(&self) {
         let left = self.left.load(Ordering::Relaxed);
         if left > 0 {
             self.left.store(left - 1, Ordering::Relaxed);
@@ -97,8 +122,7 @@ impl Fuse {
         }
     }
 
-    /// For calls that change nothing: a dead process makes none.
-    pub fn check(&self) {
+    fn stay_ended(&self) {
         if self.is_burnt() {
             resume_unwind(Box::new(Burnt));
         }
@@ -113,13 +137,17 @@ impl Fuse {
         }
         match ran {
             Ok(value) => Ran::Through(value),
-            Err(payload) => {
-                let text = payload.downcast_ref::<&str>().copied();
-                let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
-                Ran::Panicked(text.unwrap_or("without a text").to_owned())
-            }
+            Err(payload) => Ran::Panicked(text_of(&*payload)),
         }
     }
+}
+
+/// What a panic says.
+#[must_use]
+pub fn text_of(payload: &(dyn Any + Send)) -> String {
+    let text = payload.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("without a text").to_owned()
 }
 
 #[cfg(test)]
@@ -142,5 +170,17 @@ mod tests {
         assert!(matches!(fuse.run(|| drop(catch_unwind(AssertUnwindSafe(|| fuse.check())))), Ran::Ended));
         fuse.renew();
         assert!(matches!(fuse.run(|| fuse.point()), Ran::Through(())));
+    }
+
+    #[test]
+    fn reads_end_the_process_only_while_they_count() {
+        let fuse = Fuse::default();
+        fuse.light(1);
+        assert!(matches!(fuse.run(|| fuse.check()), Ran::Through(())));
+        fuse.count_reads(true);
+        assert!(matches!(fuse.run(|| fuse.check()), Ran::Ended));
+        fuse.renew();
+        fuse.light(1);
+        assert!(matches!(fuse.run(|| fuse.check()), Ran::Through(())), "a new process begins without");
     }
 }

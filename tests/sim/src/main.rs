@@ -10,8 +10,9 @@ use clap::{Args, Parser, Subcommand};
 use hongbao_engine::clock::{Clock, SystemClock};
 use hongbao_sim::mutants::Hunt;
 use hongbao_sim::plan::{Plan, generate};
-use hongbao_sim::report::set::{SetSpec, cpu_seconds, play};
+use hongbao_sim::report::set::{SetSpec, play};
 use hongbao_sim::report::timeline::story;
+use hongbao_sim::report::{Stats, joined};
 use hongbao_sim::shrink::{Effort, shrink};
 use hongbao_sim::stored::StoredPlan;
 use hongbao_sim::trace::Trace;
@@ -145,8 +146,8 @@ fn done(verb: Verb, mutant: Option<String>) -> Result<bool, String> {
             println!("{}", serde_json::to_string(&generate(seed)).unwrap_or_default());
             Ok(true)
         }
-        Verb::Seed { seed, trace, .. } => Ok(show(&generate(seed), trace)),
-        Verb::Replay { file, trace } => Ok(show(&StoredPlan::read(&file)?.plan, trace)),
+        Verb::Seed { seed, trace, .. } => Ok(show("sim seed", &generate(seed), trace)),
+        Verb::Replay { file, trace } => Ok(show("sim replay", &StoredPlan::read(&file)?.plan, trace)),
         Verb::Shrink { seed, out } => shrink_seed(seed, out.as_deref(), mutant),
         Verb::Meta { seeds, other } => meta(seeds, other),
         Verb::Mutants { names, seeds, keep, in_files } => {
@@ -184,7 +185,8 @@ fn run_set(set: &SetArgs) -> bool {
     result.is_good()
 }
 
-fn show(plan: &Plan, with_trace: bool) -> bool {
+fn show(name: &str, plan: &Plan, with_trace: bool) -> bool {
+    let clock = SystemClock::new();
     let played = run(plan, if with_trace { Trace::verbose() } else { Trace::default() });
     for line in played.trace.lines() {
         println!("{:>8} {:016x} {}", line.at_ms, line.hash, line.text);
@@ -194,20 +196,21 @@ fn show(plan: &Plan, with_trace: bool) -> bool {
         println!("{}: {}", violation.invariant, violation.what);
     }
     let stats = &played.stats;
-    let line = json!({
-        "name": "sim seed", "seeds": 1, "awards": stats.awards, "crashes": stats.crashes,
-        "unknown_outcomes": stats.unknown_outcomes, "duplicates": stats.duplicates,
-        "violations": u8::from(played.violation.is_some()), "events": played.events,
-        "turns": stats.turns, "hash": format!("{:016x}", played.hash), "simulated_ms": stats.virtual_ms,
+    let more = json!({
+        "events": played.events, "turns": stats.turns, "hash": format!("{:016x}", played.hash),
+        "simulated_ms": stats.virtual_ms,
     });
-    println!("{line}");
+    let line = stats.line(name, 1, usize::from(played.violation.is_some()), clock.monotonic());
+    println!("{}", joined(line, more));
     played.violation.is_none()
 }
 
 fn shrink_seed(seed: u64, out: Option<&Path>, mutant: Option<String>) -> Result<bool, String> {
+    let clock = SystemClock::new();
     let plan = generate(seed);
-    let Some(violation) = run(&plan, Trace::default()).violation else {
-        println!("{}", json!({"name": "sim shrink", "seeds": 1, "violations": 0}));
+    let played = run(&plan, Trace::default());
+    let Some(violation) = played.violation else {
+        println!("{}", played.stats.line("sim shrink", 1, 0, clock.monotonic()));
         return Ok(true);
     };
     let smallest = shrink(&plan, &violation.invariant, Effort::default());
@@ -218,15 +221,34 @@ fn shrink_seed(seed: u64, out: Option<&Path>, mutant: Option<String>) -> Result<
         Some(path) => kept.write(path)?,
         None => println!("{}", serde_json::to_string(&kept).unwrap_or_default()),
     }
-    println!("{}", json!({"name": "sim shrink", "seeds": 1, "violations": 1, "steps": steps}));
+    let line = played.stats.line("sim shrink", 1, 1, clock.monotonic());
+    println!("{}", joined(line, json!({"steps": steps})));
     Ok(false)
 }
 
 fn hashes(seeds: RangeInclusive<u64>) {
     for seed in seeds {
         let played = run(&generate(seed), Trace::default());
-        println!("{seed} {:016x} {}", played.hash, played.events);
+        let stats = &played.stats;
+        println!(
+            "{seed} {:016x} {} {} {} {} {}",
+            played.hash, played.events, stats.awards, stats.crashes, stats.unknown_outcomes, stats.duplicates
+        );
     }
+}
+
+/// The numbers of one of two processes, from its lines.
+fn counted(lines: &str) -> Stats {
+    let mut stats = Stats::default();
+    for line in lines.lines() {
+        let mut numbers = line.split(' ').skip(3).map(|number| number.parse::<u64>().unwrap_or(0));
+        let mut next = || numbers.next().unwrap_or(0);
+        stats.awards += next();
+        stats.crashes += next();
+        stats.unknown_outcomes += next();
+        stats.duplicates += next();
+    }
+    stats
 }
 
 /// The same seeds in two processes give the same hashes; where they do not, the first event that
@@ -251,11 +273,7 @@ fn meta(seeds: u64, other: Option<PathBuf>) -> Result<bool, String> {
         println!("{left} and {right}");
     }
     let is_whole = left.lines().count() as u64 == seeds && right.lines().count() as u64 == seeds;
-    let line = json!({
-        "name": "sim meta", "seeds": seeds, "awards": 0, "crashes": 0, "unknown_outcomes": 0,
-        "duplicates": 0, "violations": differing.len(), "wall_s": clock.monotonic().as_secs_f64(),
-        "cpu_s": cpu_seconds(), "whole": is_whole,
-    });
-    println!("{line}");
+    let line = counted(&left).line("sim meta", seeds, differing.len(), clock.monotonic());
+    println!("{}", joined(line, json!({"whole": is_whole})));
     Ok(differing.is_empty() && is_whole)
 }

@@ -4,6 +4,7 @@
 use std::process::Command;
 use std::time::Duration;
 
+use hongbao_sim::plan::{Op, Twist};
 use hongbao_sim::report::set::{SetSpec, play};
 use hongbao_sim::stored;
 use hongbao_sim::trace::Trace;
@@ -34,6 +35,20 @@ fn plans_that_once_broke_something_or_do_with_a_planted_bug_break_nothing() {
             assert_eq!(stored.mutant.is_some(), folder == "scenarios", "{folder}/{name}");
         }
     }
+}
+
+#[test]
+fn a_panic_outside_of_a_process_is_a_violation_of_its_seed() {
+    let mut plan = hongbao_sim::plan::generate(7);
+    // The partition next to the right one, of none.
+    plan.options.partitions = 0;
+    for step in &mut plan.steps {
+        if let Op::Award(award) = &mut step.op {
+            award.twist = Twist::WrongPartition;
+        }
+    }
+    let violation = run(&plan, Trace::default()).violation.unwrap();
+    assert_eq!(violation.invariant, "panic", "{violation:?}");
 }
 
 #[test]

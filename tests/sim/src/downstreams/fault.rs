@@ -42,6 +42,10 @@ pub enum RequestFault {
     Conflict,
     /// Every item that is not known is rejected for now.
     RejectItems,
+    /// This status, and nothing was done.
+    Status(u16),
+    /// This status, and everything was done: of one that says nothing about it.
+    StatusAfter(u16),
 }
 
 impl RequestFault {
@@ -67,6 +71,17 @@ impl RequestFault {
             Self::Slow(_) => "slow",
             Self::Conflict => "conflict",
             Self::RejectItems => "reject_items",
+            Self::Status(status) | Self::StatusAfter(status) => match status {
+                300..=399 => "redirect",
+                400 => "bad_request",
+                403 => "forbidden",
+                404 => "not_found",
+                405 => "not_allowed",
+                413 => "too_large_status",
+                422 => "unprocessable",
+                502 => "bad_gateway",
+                _ => "other_status",
+            },
         }
     }
 }

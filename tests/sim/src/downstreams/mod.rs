@@ -24,6 +24,15 @@ pub struct Sent {
     pub journal_end: u64,
 }
 
+/// A question that left the process for a downstream.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked {
+    /// True time.
+    pub at_ms: i64,
+    /// Number of the order's lane.
+    pub lane: usize,
+}
+
 /// What went wrong in a way that only the downstream sees.
 #[derive(Clone, Debug)]
 pub struct Breach {

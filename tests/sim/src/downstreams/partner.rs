@@ -242,9 +242,6 @@ impl Partner {
         is_single: bool,
         now_ms: i64,
     ) -> Option<(u16, Option<String>, Option<Vec<u8>>)> {
-        let empty = |status, retry: Option<u64>| {
-            Some((status, retry.map(|after| after.to_string()), Some(Vec::new())))
-        };
         let all = |_: usize| (true, true);
         match fault {
             RequestFault::FailBefore => {
@@ -297,6 +294,11 @@ impl Partner {
                 Some((200, None, Some(b"{\"ok\":tru".to_vec())))
             }
             RequestFault::Conflict => empty(409, None),
+            RequestFault::Status(status) => empty(status, None),
+            RequestFault::StatusAfter(status) => {
+                self.grant(items, is_single, now_ms, all);
+                empty(status, None)
+            }
             RequestFault::RejectItems => {
                 let said = items.iter().map(|item| match self.remembers(&item.key, now_ms) {
                     true => Said::of(item, "duplicate"),
@@ -340,6 +342,7 @@ impl Partner {
             if let Some((since_ms, status)) = self.book.get(&item.key).and_then(|entry| entry.cached)
                 && self.lasts(since_ms, now_ms)
             {
+                *self.met.entry("cached_failure").or_default() += 1;
                 if is_single {
                     return (status, None, Some(Vec::new()));
                 }
@@ -436,6 +439,11 @@ impl Partner {
 fn is_deceived(first: &Moment, now: &Moment, life_ms: u64) -> bool {
     let by_wall_ms = now.wall_ms - first.wall_ms;
     first.process != now.process && now.clock_seems_right && by_wall_ms < life_ms.cast_signed()
+}
+
+/// A status without a body.
+fn empty(status: u16, retry: Option<u64>) -> Option<(u16, Option<String>, Option<Vec<u8>>)> {
+    Some((status, retry.map(|after| after.to_string()), Some(Vec::new())))
 }
 
 fn text(bytes: &[u8]) -> String {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use hongbao_engine::log::Log;
 use hongbao_engine::partition::Partition;
+use hongbao_engine::records::crc;
 use hongbao_schemas::order::Order;
 use hongbao_sinks::batch::Batch;
 use hongbao_sinks::downstream::{
@@ -16,9 +17,10 @@ use parking_lot::Mutex;
 use crate::clock::SimClock;
 use crate::fuse::Fuse;
 use crate::log::Undisturbed;
-use crate::trace::Trace;
+use crate::operator::LANES;
+use crate::trace::{Trace, mix};
 
-use super::{Breach, Sent};
+use super::{Asked, Breach, Sent};
 
 /// The topic of facts.
 const JOURNAL: &str = "journal";
@@ -28,6 +30,8 @@ const JOURNAL: &str = "journal";
 pub struct Watch {
     /// What left since the oracles looked last.
     pub sent: Vec<Sent>,
+    /// Questions that left since then.
+    pub asks: Vec<Asked>,
     /// What broke the port's promises.
     pub breaches: Vec<Breach>,
     /// Items whose attempt came back unknown.
@@ -108,8 +112,17 @@ impl<D: Downstream> Downstream for Watched<D> {
 
     fn ask(&mut self, ticket: Ticket, record: Arc<[u8]>) {
         self.parts.fuse.point();
-        self.parts.watch.lock().asked += 1;
-        self.parts.trace.note(self.parts.clock.now_ms(), "ask", [self.parts.index as u64, ticket.0], || {
+        let at_ms = self.parts.clock.now_ms();
+        {
+            let mut watch = self.parts.watch.lock();
+            watch.asked += 1;
+            // Each lane of a world has one type of reward, of the same name.
+            let reward_type = Order::decode(&record).map_or("", |order| order.reward_type);
+            let lane = LANES.iter().position(|lane| *lane == reward_type);
+            watch.asks.extend(lane.map(|lane| Asked { at_ms, lane }));
+        }
+        let numbers = [self.parts.index as u64, mix(ticket.0, u64::from(crc(&record)))];
+        self.parts.trace.note(at_ms, "ask", numbers, || {
             let order_no = Order::decode(&record).map_or("", |order| order.order_no);
             format!("{}: {order_no}", self.parts.index)
         });
@@ -132,9 +145,8 @@ impl<D: Downstream> Downstream for Watched<D> {
             };
             self.parts.watch.lock().unknown += unknown;
             let (at_ms, index) = (self.parts.clock.now_ms(), self.parts.index as u64);
-            self.parts.trace.note(at_ms, "answer", [index, completion.ticket.0], || {
-                format!("{index}: {:?}", completion.result)
-            });
+            let numbers = [index, mix(completion.ticket.0, digest(&completion.result))];
+            self.parts.trace.note(at_ms, "answer", numbers, || format!("{index}: {:?}", completion.result));
         }
     }
 
@@ -158,6 +170,38 @@ impl<D> Watched<D> {
             )
         });
     }
+}
+
+/// Tells answers apart, but for their words.
+fn digest(result: &Completed) -> u64 {
+    let kind = |outcome: &Outcome| match outcome {
+        Outcome::Credited => 1,
+        Outcome::AlreadyCredited => 2,
+        Outcome::Throttled { retry_after } => retry_after.map_or(3, |after| mix(3, after.as_millis() as u64)),
+        Outcome::Rejected(_) => 4,
+        Outcome::Conflict(_) => 5,
+        Outcome::Unknown(_) => 6,
+        Outcome::NotSent(_) => 7,
+    };
+    let (digest, pause) = match result {
+        Completed::Sent { outcomes: Outcomes::All(outcome), pause } => (mix(1, kind(outcome)), pause),
+        Completed::Sent { outcomes: Outcomes::Each(each), pause } => {
+            (each.iter().fold(2, |sum, outcome| mix(sum, kind(outcome))), pause)
+        }
+        Completed::Sent { outcomes: Outcomes::Split(_), pause } => (3, pause),
+        Completed::Asked { told, pause } => {
+            let told = match told {
+                Told::Credited => 4,
+                Told::Rejected(_) => 5,
+                Told::Conflict(_) => 6,
+                Told::Pending => 7,
+                Told::Absent => 8,
+                Told::Unknown(_) => 9,
+            };
+            (told, pause)
+        }
+    };
+    mix(digest, pause.as_ref().map_or(0, |pause| pause.for_time.as_millis() as u64 + 1))
 }
 
 fn unknown_in(outcomes: &Outcomes) -> u64 {

@@ -5,7 +5,7 @@
 mod device;
 mod undisturbed;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use hongbao_engine::clock::Clock;
@@ -46,6 +46,7 @@ struct State {
     random: Random,
     devices: Vec<Device>,
     late_arrivals: u64,
+    met: BTreeMap<&'static str, u64>,
 }
 
 impl SimLog {
@@ -63,7 +64,12 @@ impl SimLog {
             trace,
             profile,
             sync_ms,
-            state: Mutex::new(State { random: Random::of(seed, name), devices, late_arrivals: 0 }),
+            state: Mutex::new(State {
+                random: Random::of(seed, name),
+                devices,
+                late_arrivals: 0,
+                met: BTreeMap::new(),
+            }),
         }
     }
 
@@ -214,14 +220,31 @@ impl SimLog {
         let device = |device: &mut Device| (device.is_failed, device.is_damaged, device.full_until_ms);
         match self.with(partition.0, device) {
             None => Err(LogError::Invalid(format!("there is no partition {partition}"))),
-            Some((true, ..)) => Err(LogError::Failed("sync failed".to_owned())),
+            Some((true, ..)) => {
+                self.meet("sync_fails");
+                Err(LogError::Failed("sync failed".to_owned()))
+            }
             Some((_, true, _)) => Err(self.damaged(partition)),
-            Some((.., until_ms)) if now_ms < until_ms => Err(LogError::Full(self.name.to_owned())),
+            Some((.., until_ms)) if now_ms < until_ms => {
+                self.meet("log_full");
+                Err(LogError::Full(self.name.to_owned()))
+            }
             Some(_) => Ok(()),
         }
     }
 
+    fn meet(&self, what: &'static str) {
+        *self.state.lock().met.entry(what).or_default() += 1;
+    }
+
+    /// What its processes have met and have said, by name.
+    #[must_use]
+    pub fn met(&self) -> BTreeMap<&'static str, u64> {
+        self.state.lock().met.clone()
+    }
+
     fn damaged(&self, partition: Partition) -> LogError {
+        self.meet("log_damaged");
         LogError::Corrupt { partition: partition.0, what: "a frame is not what was written".to_owned() }
     }
 }
@@ -261,6 +284,9 @@ impl Log for SimLog {
             let device = &mut state.devices[usize::from(partition.0)];
             let due = (now_ms + after_ms.cast_signed(), self.fuse.process());
             device.append(due, group, &appended.first_offsets, keeps);
+            for said in group.iter().flat_map(said_by_sink) {
+                *state.met.entry(said).or_default() += 1;
+            }
         }
         let crcs =
             group.iter().fold(0, |sum, frame| crate::trace::mix(sum, u64::from(crc(frame.records.bytes()))));
@@ -308,6 +334,21 @@ impl Log for SimLog {
     fn progress(&self) -> &Progress {
         self.inner.progress()
     }
+}
+
+/// What a sink says seldom.
+fn said_by_sink<'a>(frame: &'a Frame<'_>) -> impl Iterator<Item = &'static str> + 'a {
+    let is_sinks = frame.topic == "journal" && frame.envelope.source.starts_with("sink.");
+    let count = if is_sinks { frame.records.len() } else { 0 };
+    let facts = (0..count).filter_map(|index| Fact::decode(frame.records.get(index)?).ok());
+    facts.filter_map(|fact| match fact {
+        Fact::Credit(fact) if fact.reason == "not sent in time" => Some("send_within.withdrew"),
+        Fact::Credit(fact) if fact.reason.contains("key life is over") => Some("key_life.over"),
+        Fact::Credit(fact) if fact.reason.contains("a clock went back") => Some("clock.went_back"),
+        Fact::Credit(fact) if fact.reason.contains("too many attempts") => Some("attempts.over"),
+        Fact::Credit(fact) if fact.reason == "unresolved for too long" => Some("unresolved.over"),
+        _ => None,
+    })
 }
 
 fn describe(frame: &Frame<'_>) -> String {

@@ -6,14 +6,17 @@ use serde_json::json;
 
 use crate::oracles::Violation;
 use crate::plan::{Plan, generate};
-use crate::report::Stats;
-use crate::report::set::cpu_seconds;
+use crate::report::{Stats, joined};
 use crate::shrink::{Effort, shrink};
 use crate::stored::{self, StoredPlan};
 use crate::trace::Trace;
 use crate::world::run;
 
 use super::Hunt;
+
+/// Seeds until a planted bug is caught: more than these, and the simulator is too weak.
+const MEDIAN_SEEDS_MAX: u64 = 100;
+const WORST_SEEDS_MAX: u64 = 10_000;
 
 /// See [`super::command`].
 ///
@@ -43,20 +46,24 @@ pub fn command(hunt: &Hunt) -> Result<bool, String> {
         }
     }
     caught.sort_unstable();
+    let (median, worst) = (caught.get(caught.len() / 2).copied(), caught.last().copied());
+    let is_quick = median.is_none_or(|seeds| seeds <= MEDIAN_SEEDS_MAX)
+        && worst.is_none_or(|seeds| seeds <= WORST_SEEDS_MAX);
+    if !is_quick {
+        eprintln!("too slow: {median:?} seeds in the median, {worst:?} at worst");
+    }
     let simulated = caught.len() + missed.len();
     let mut of_files = |all| hunt.in_files.as_deref().map(|names| caught_in_files(all, names, &mut missed));
     let (segments, stores) = (of_files(Mutant::OF_SEGMENTS), of_files(Mutant::OF_STORES));
-    let line = json!({
-        "name": "sim mutants", "seeds": tried, "awards": stats.awards, "crashes": stats.crashes,
-        "unknown_outcomes": stats.unknown_outcomes, "duplicates": stats.duplicates,
-        "violations": missed.len(), "wall_s": clock.monotonic().as_secs_f64(), "cpu_s": cpu_seconds(),
+    let more = json!({
         "mutants": simulated, "caught": caught.len(), "missed": missed,
         "segment_mutants": segments.map(|_| Mutant::OF_SEGMENTS.len()), "segment_caught": segments,
         "store_mutants": stores.map(|_| Mutant::OF_STORES.len()), "store_caught": stores,
-        "median_seeds": caught.get(caught.len() / 2), "worst_seeds": caught.last(),
+        "median_seeds": median, "worst_seeds": worst,
     });
-    println!("{line}");
-    Ok(missed.is_empty())
+    let line = stats.line("sim mutants", tried, missed.len(), clock.monotonic());
+    println!("{}", joined(line, more));
+    Ok(missed.is_empty() && is_quick)
 }
 
 /// How many of these bugs, all of files, are among the names. The others are missed.
@@ -104,13 +111,15 @@ pub fn scenarios() -> Result<bool, String> {
             wrong.push(name.clone());
         }
     }
-    let line = json!({
-        "name": "sim scenarios", "seeds": 0, "awards": stats.awards, "crashes": stats.crashes,
-        "unknown_outcomes": stats.unknown_outcomes, "duplicates": stats.duplicates,
-        "violations": wrong.len(), "wall_s": clock.monotonic().as_secs_f64(), "cpu_s": cpu_seconds(),
-        "scenarios": all.len(), "wrong": wrong,
-    });
-    println!("{line}");
+    for mutant in chosen(&[])? {
+        let name = format!("{mutant:?}");
+        if !all.iter().any(|(_, stored)| stored.mutant.as_ref() == Some(&name)) {
+            eprintln!("{name} has no stored scenario: {}", mutant.what());
+            wrong.push(name);
+        }
+    }
+    let line = stats.line("sim scenarios", 0, wrong.len(), clock.monotonic());
+    println!("{}", joined(line, json!({"scenarios": all.len(), "wrong": wrong})));
     Ok(wrong.is_empty() && !all.is_empty())
 }
 

@@ -25,7 +25,7 @@ use crate::operator::{LANES, control_key};
 use crate::options::{LogProfile, Options};
 use crate::world::{Doom, Estate, Place};
 
-use super::Violation;
+use super::{Oracles, Violation};
 
 /// Orders of a partition whose whole history is compared.
 const HISTORIES_MAX: usize = 12;
@@ -39,7 +39,9 @@ pub struct Scope<'a> {
     /// Of the views.
     pub limits: ViewsLimits,
     /// Partitions whose log says nothing any more.
-    pub is_lost: &'a dyn Fn(u16) -> bool,
+    pub is_forgotten: &'a dyn Fn(u16) -> bool,
+    /// Who has followed the journals, also what was trimmed since.
+    pub oracles: &'a Oracles<'a>,
     /// Partitions that need not have ended.
     pub doomed: &'a BTreeMap<u16, Doom>,
     /// What clients were told is durable.
@@ -74,7 +76,7 @@ impl Scope<'_> {
     pub fn run(&self) -> Result<Counts, Violation> {
         let mut counts = Counts::default();
         for partition in 0..self.options.partitions {
-            if (self.is_lost)(partition) {
+            if (self.is_forgotten)(partition) {
                 continue;
             }
             let mut report = Report::new();
@@ -89,8 +91,18 @@ impl Scope<'_> {
     }
 
     /// Whether what is missing may still come: from a dead process, or from the next one.
-    fn is_unfinished(&self) -> bool {
-        !self.is_final && self.options.log == LogProfile::Broker
+    fn is_unfinished(&self, partition: u16) -> bool {
+        let goes_on = self.is_final && !self.doomed.contains_key(&partition);
+        !goes_on && self.options.log == LogProfile::Broker
+    }
+
+    /// The topic of which a partition lacks the beginning, so that it cannot be folded.
+    fn trimmed(&self, partition: u16) -> Option<&'static str> {
+        match self.doomed.get(&partition)? {
+            Doom::Trimmed { start: 0, .. } => None,
+            Doom::Trimmed { is_journal, .. } => Some(if *is_journal { JOURNAL } else { AWARDS }),
+            _ => None,
+        }
     }
 
     fn has_store(&self, partition: u16, intake: bool) -> bool {
@@ -106,9 +118,18 @@ impl Scope<'_> {
     ) -> Result<Option<String>, AuditError> {
         let log = self.estate.log.undisturbed();
         let (index, at) = (usize::from(partition), Partition(partition));
-        self.intake(&log, at, report, counts)?;
+        let trimmed = self.trimmed(partition);
+        if trimmed == Some(JOURNAL) && self.oracles.has_lost_track(partition) {
+            return Ok(());
+        }
+        if trimmed == Some(JOURNAL) {
+            return self.effects(at, self.oracles.journal(partition), report, counts);
+        }
+        if trimmed.is_none() {
+            self.intake(&log, at, report, counts)?;
+        }
         let mut audit = JournalAudit::open(&log, at)?;
-        if self.is_unfinished() {
+        if self.is_unfinished(partition) {
             audit = audit.unfinished();
         }
         let mut totals = Vec::new();
@@ -138,7 +159,7 @@ impl Scope<'_> {
     ) -> Result<(), AuditError> {
         let name = format!("intake-{at}");
         let mut intake = IntakeAudit::open(log, at, control_key())?;
-        if self.is_unfinished() {
+        if self.is_unfinished(at.0) {
             intake = intake.unfinished();
         }
         let mut stands_at = 0;

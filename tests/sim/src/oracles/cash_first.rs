@@ -27,6 +27,7 @@ pub struct CashFirst {
     /// Orders of cash by partition and number in the lane, with when their intent was durable.
     waiting: BTreeMap<(u16, u64), i64>,
     known: BTreeSet<(u16, u64)>,
+    forgotten: BTreeSet<u16>,
     taken: VecDeque<(i64, u64)>,
     /// Orders of lower lanes that left while cash waited.
     pub contended: u64,
@@ -48,13 +49,24 @@ impl CashFirst {
             share: pool.rate * u64::from(pool.floor_permille) * WINDOW_MS.cast_unsigned() / 1_000_000,
             waiting: BTreeMap::new(),
             known: BTreeSet::new(),
+            forgotten: BTreeSet::new(),
             taken: VecDeque::new(),
             contended: 0,
         })
     }
 
+    /// The cash of a partition waits for more than the pool from now on.
+    pub fn forget(&mut self, partition: u16) {
+        if self.forgotten.insert(partition) {
+            self.waiting.retain(|(of, _), _| *of != partition);
+        }
+    }
+
     /// More of the journal of a partition is durable, as of now.
     pub fn follow(&mut self, partition: u16, journal: &Journal, now_ms: i64) {
+        if self.forgotten.contains(&partition) {
+            return;
+        }
         for (number, order) in (1_u64..).zip(journal.orders_of_lane(LANES[0])) {
             let place = (partition, number);
             let is_fresh = order.in_flight && order.intents == 1 && !order.unresolved;

@@ -6,16 +6,16 @@ pub mod audit;
 mod cash_first;
 mod served;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use hongbao_audit::{JournalAudit, Report};
-use hongbao_engine::log::Log;
+use hongbao_audit::{Journal, JournalAudit, Report};
+use hongbao_engine::log::{Log, LogError};
 use hongbao_engine::partition::Partition;
 use hongbao_processors::views::{GroupBy, ViewsReader};
 use hongbao_sinks::dispatch::{LaneState, StatusBoard};
 use serde::{Deserialize, Serialize};
 
-use crate::downstreams::{Breach, Sent};
+use crate::downstreams::{Asked, Breach, Sent};
 use crate::log::Undisturbed;
 use crate::operator::LANES;
 use crate::options::Options;
@@ -80,8 +80,14 @@ pub struct Oracles<'l> {
     reports: Vec<Report>,
     /// Orders sent within the last second, by lane; the pool is the last.
     sends: Vec<VecDeque<(i64, u64)>>,
+    /// Questions within the last second, by lane.
+    asks: Vec<VecDeque<i64>>,
     cash_first: Option<CashFirst>,
     served: Served,
+    /// Last order of each lane up to which the views said that all have ended, by partition.
+    low_water: BTreeMap<(u16, &'static str), u64>,
+    /// Partitions whose journal could not be followed any further.
+    lost_track: BTreeSet<u16>,
 }
 
 impl<'l> Oracles<'l> {
@@ -95,8 +101,19 @@ impl<'l> Oracles<'l> {
         let journals = journals.collect();
         let reports = (0..options.partitions).map(|_| Report::new()).collect();
         let sends = vec![VecDeque::new(); LANES.len() + 1];
+        let asks = vec![VecDeque::new(); LANES.len()];
         let cash_first = CashFirst::new(options);
-        Self { log, journals, reports, sends, cash_first, served: BTreeMap::new() }
+        Self {
+            log,
+            journals,
+            reports,
+            sends,
+            asks,
+            cash_first,
+            served: BTreeMap::new(),
+            low_water: BTreeMap::new(),
+            lost_track: BTreeSet::new(),
+        }
     }
 
     /// Follows the journal of a partition as far as it is durable (I2 I5 I8 I9 I10 I11 I12 I16 I18
@@ -129,11 +146,15 @@ impl<'l> Oracles<'l> {
     fn advance_to(&mut self, partition: u16, end: u64) -> Result<(), Violation> {
         let index = usize::from(partition);
         let (journal, report) = (&mut self.journals[index], &mut self.reports[index]);
-        if journal.folded() >= end {
+        if journal.folded() >= end || self.lost_track.contains(&partition) {
             return Ok(());
         }
-        let advanced = journal.advance(end, report);
-        advanced.map_err(|error| Violation::new("I26", error.to_string()))?;
+        match journal.advance(end, report) {
+            Ok(()) => {}
+            // What comes once more is compared with what was trimmed.
+            Err(LogError::OutOfRange { .. }) => _ = self.lost_track.insert(partition),
+            Err(error) => return Err(Violation::new("I26", error.to_string())),
+        }
         Violation::check(report)
     }
 
@@ -179,6 +200,9 @@ impl<'l> Oracles<'l> {
     pub fn check_sent(&mut self, sent: &Sent, owns: bool) -> Result<(), Violation> {
         let partition = sent.batch.partition().0;
         self.advance_to(partition, sent.journal_end)?;
+        if self.lost_track.contains(&partition) {
+            return Ok(());
+        }
         let lane = sent.batch.lane();
         let orders = self.journals[usize::from(partition)].journal.orders_of_lane(lane);
         for (seq, record) in sent.batch.orders() {
@@ -256,6 +280,26 @@ impl<'l> Oracles<'l> {
         Ok(())
     }
 
+    /// A question has left: no second has seen too many of a lane (I21).
+    ///
+    /// # Errors
+    /// The violation.
+    pub fn asked(&mut self, asked: Asked, options: &Options) -> Result<(), Violation> {
+        let lane = &options.lanes[asked.lane];
+        let Some(rate) = lane.query_rate.or(lane.rate) else { return Ok(()) };
+        let asks = &mut self.asks[asked.lane];
+        asks.push_back(asked.at_ms);
+        while asks.front().is_some_and(|at_ms| *at_ms <= asked.at_ms - 1_000) {
+            asks.pop_front();
+        }
+        let (count, name) = (asks.len() as u64, LANES[asked.lane]);
+        if count > rate {
+            let what = format!("{count} questions of {name} within a second, {rate} allowed");
+            return Err(Violation::new("I21", what));
+        }
+        Ok(())
+    }
+
     /// What the views serve never goes back (I18), and is what the journal says (I15, I16).
     ///
     /// # Errors
@@ -274,6 +318,50 @@ impl<'l> Oracles<'l> {
             *last = sums;
         }
         served
+    }
+
+    /// What the views say of the lanes of one partition never goes back (I18).
+    ///
+    /// # Errors
+    /// The violation.
+    pub fn serve_of(&mut self, partition: u16, reader: &ViewsReader) -> Result<(), Violation> {
+        for lane in LANES {
+            let Ok(state) = reader.lane_state(partition, lane) else { continue };
+            let last = self.low_water.entry((partition, lane)).or_default();
+            if state.low_water < *last {
+                let (last, now) = (*last, state.low_water);
+                let what = format!("{lane} of partition {partition} had ended up to {last}, now {now}");
+                return Err(Violation::new("I18", what));
+            }
+            *last = state.low_water;
+        }
+        Ok(())
+    }
+
+    /// The last of a writer's facts in a journal up to which all are durable.
+    #[must_use]
+    pub fn last_of(&self, partition: u16, source: &str) -> u64 {
+        let mut marks = self.journals[usize::from(partition)].marks();
+        marks.find(|(name, ..)| *name == source).map_or(0, |(_, _, seq)| seq)
+    }
+
+    /// Whether the journal of a partition was trimmed, and could not be followed to its end.
+    #[must_use]
+    pub fn has_lost_track(&self, partition: u16) -> bool {
+        self.lost_track.contains(&partition)
+    }
+
+    /// The journal of a partition as far as it was followed.
+    #[must_use]
+    pub fn journal(&self, partition: u16) -> &Journal {
+        &self.journals[usize::from(partition)].journal
+    }
+
+    /// Nobody sends the cash of a partition any more, or not for sure.
+    pub fn forget_cash(&mut self, partition: u16) {
+        if let Some(cash_first) = &mut self.cash_first {
+            cash_first.forget(partition);
+        }
     }
 
     /// No lane keeps more orders one by one than it may, and at most as many again that earlier

@@ -9,6 +9,8 @@ use super::{AwardOp, Op, Plan, Poison, Step, StoreName, Twist};
 
 /// Fewest and most awards of a world, duplicates not included.
 const AWARDS: (u64, u64) = (20, 250);
+/// Points after which a process ends while it opens, at most.
+const OPENING_POINTS_MAX: u64 = 120;
 
 /// The plan of a seed.
 #[must_use]
@@ -34,6 +36,10 @@ pub fn generate(seed: u64) -> Plan {
     faults.zombies();
     faults.random = Random::of(seed, "retention");
     faults.retention();
+    faults.random = Random::of(seed, "openings");
+    faults.openings();
+    faults.random = Random::of(seed, "statuses");
+    faults.statuses();
     steps.sort_by_key(|step| step.at_ms);
     Plan { options, steps }
 }
@@ -162,6 +168,7 @@ impl Faults<'_> {
                 keep_permille: *self.random.pick(&[0, 300, 500, 1_000]),
                 down_ms: self.random.magnitude(1, 3_000).cast_signed(),
                 again: self.random.chance(300).then(|| self.random.magnitude(1, 40)),
+                reads: false,
                 audit: self.random.chance(150),
             };
             self.push(op);
@@ -169,6 +176,17 @@ impl Faults<'_> {
         for _ in 0..self.count(4) {
             let down_ms = self.random.magnitude(1, 3_000).cast_signed();
             self.push(Op::Stop { down_ms });
+        }
+    }
+
+    /// Half of the processes that end soon after their start do so at any call, reads included.
+    fn openings(&mut self) {
+        for step in &mut *self.steps {
+            if let Op::Crash { again: Some(points), reads, .. } = &mut step.op
+                && self.random.chance(500)
+            {
+                (*points, *reads) = (self.random.magnitude(1, OPENING_POINTS_MAX), true);
+            }
         }
     }
 
@@ -276,6 +294,25 @@ impl Faults<'_> {
         for _ in 0..self.count(3) {
             let for_ms = self.random.magnitude(100, 20_000).cast_signed();
             self.push(Op::Outage { downstream, for_ms });
+        }
+    }
+
+    /// Statuses that services should not answer with, and do.
+    fn statuses(&mut self) {
+        for downstream in 0..self.options.downstreams.len() {
+            if !matches!(self.options.downstreams[downstream], DownstreamOptions::Partner(_)) {
+                continue;
+            }
+            for _ in 0..self.count(6) {
+                let status = *self.random.pick(&[302, 308, 400, 403, 404, 405, 413, 422, 502, 502]);
+                let may_have_done = matches!(status, 302 | 308 | 502);
+                let fault = match may_have_done && self.random.chance(500) {
+                    true => RequestFault::StatusAfter(status),
+                    false => RequestFault::Status(status),
+                };
+                let count = self.random.magnitude(1, 4) as u32;
+                self.push(Op::Requests { downstream, fault, count });
+            }
         }
     }
 

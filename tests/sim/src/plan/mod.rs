@@ -45,8 +45,16 @@ pub enum Op {
     Replay { partition: u16, from_permille: u32, count: u32 },
     /// The process ends at the `calls`-th point from now, of what was on its way to the log
     /// `keep_permille` survive, and another starts `down_ms` later; `again` is the same for the
-    /// first points of that one.
-    Crash { calls: u64, keep_permille: u32, down_ms: i64, again: Option<u64>, audit: bool },
+    /// first points of that one, and if `reads` its reads are points too until it has caught up.
+    Crash {
+        calls: u64,
+        keep_permille: u32,
+        down_ms: i64,
+        again: Option<u64>,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        reads: bool,
+        audit: bool,
+    },
     /// The process ends as it should.
     Stop { down_ms: i64 },
     /// The process is paused for so long, and not ended; another starts after `down_ms` on another
@@ -172,7 +180,7 @@ pub enum Poison {
 }
 
 impl Op {
-    /// The name of its kind.
+    /// The name of its kind; of what takes effect later, if ever, that of its plan.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
@@ -185,17 +193,17 @@ impl Op {
             Self::Zombie { .. } => "zombie.planned",
             Self::Jump { .. } => "clock_jump",
             Self::Freeze { .. } => "clock_freeze",
-            Self::LogFull { .. } => "log_full",
-            Self::SyncFails { .. } => "sync_fails",
+            Self::LogFull { .. } => "log_full.planned",
+            Self::SyncFails { .. } => "sync_fails.planned",
             Self::SyncStalls { .. } => "sync_stalls",
-            Self::LogDamaged { .. } => "log_damaged",
+            Self::LogDamaged { .. } => "log_damaged.planned",
             Self::LogLost { .. } => "log_lost",
             Self::Trimmed { .. } => "trimmed",
-            Self::StoreFull { .. } => "store_full",
-            Self::StoreFails { .. } => "store_fails",
-            Self::StoreOld { .. } => "store_old",
-            Self::StoreForeign { .. } => "store_foreign",
-            Self::StoreDamaged { .. } => "store_damaged",
+            Self::StoreFull { .. } => "store_full.planned",
+            Self::StoreFails { .. } => "store_fails.planned",
+            Self::StoreOld { .. } => "store_old.planned",
+            Self::StoreForeign { .. } => "store_foreign.planned",
+            Self::StoreDamaged { .. } => "store_damaged.planned",
             Self::Requests { .. } => "requests",
             Self::Outage { .. } => "outage",
         }

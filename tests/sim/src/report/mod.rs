@@ -4,6 +4,9 @@ pub mod set;
 pub mod timeline;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::{Value, json};
 
 /// Numbers of one run, or of many.
 #[derive(Clone, Debug, Default)]
@@ -49,6 +52,22 @@ impl Stats {
         }
     }
 
+    /// The fields that the last line of every command has; each adds its own.
+    #[must_use]
+    pub fn line(&self, name: &str, seeds: u64, violations: usize, wall: Duration) -> Value {
+        json!({
+            "name": name,
+            "seeds": seeds,
+            "awards": self.awards,
+            "crashes": self.crashes,
+            "unknown_outcomes": self.unknown_outcomes,
+            "duplicates": self.duplicates,
+            "violations": violations,
+            "wall_s": round(wall.as_secs_f64()),
+            "cpu_s": round(cpu_seconds()),
+        })
+    }
+
     /// Adds another run's numbers.
     pub fn absorb(&mut self, other: &Self) {
         self.awards += other.awards;
@@ -66,4 +85,31 @@ impl Stats {
             self.sometimes(what, *count);
         }
     }
+}
+
+/// Both objects' fields in one.
+#[must_use]
+pub fn joined(mut line: Value, more: Value) -> Value {
+    if let (Value::Object(fields), Value::Object(more)) = (&mut line, more) {
+        fields.extend(more);
+    }
+    line
+}
+
+/// To hundredths.
+#[must_use]
+pub fn round(number: f64) -> f64 {
+    (number * 100.0).round() / 100.0
+}
+
+/// Processor time of this process and of those it has waited for, in seconds; 0 where the system does
+/// not tell.
+#[must_use]
+pub fn cpu_seconds() -> f64 {
+    let Ok(stat) = std::fs::read_to_string("/proc/self/stat") else { return 0.0 };
+    // After the name in brackets: user and system time are fields 14 and 15, those of children 16 and
+    // 17, in hundredths.
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok()).unwrap_or(0.0);
+    (11..=14).map(ticks).sum::<f64>() / 100.0
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::oracles::Violation;
 use crate::plan::generate;
-use crate::report::Stats;
+use crate::report::{Stats, joined, round};
 use crate::trace::Trace;
 use crate::world::run;
 
@@ -19,7 +19,7 @@ use crate::world::run;
 pub const STRONG_SEEDS: u64 = 2_000;
 
 /// What a set must have met, or its generator is too weak.
-pub const EXPECTED: [&str; 65] = [
+pub const EXPECTED: [&str; 87] = [
     "award",
     "poison",
     "settings",
@@ -42,6 +42,7 @@ pub const EXPECTED: [&str; 65] = [
     "outage",
     "audit.at_crash",
     "crash.while_opening",
+    "crash.in_recovery",
     "loss.detectable",
     "operator.restart",
     "stop.graceful",
@@ -85,6 +86,27 @@ pub const EXPECTED: [&str; 65] = [
     "zombie",
     "zombie.sent",
     "zombie.replaced",
+    "trimmed",
+    "trimmed.read",
+    "trimmed.unread",
+    "zombie.crash",
+    "request.redirect",
+    "request.bad_request",
+    "request.forbidden",
+    "request.not_found",
+    "request.not_allowed",
+    "request.too_large_status",
+    "request.unprocessable",
+    "request.bad_gateway",
+    "request.cached_failure",
+    "gap.held",
+    "breaker.opened",
+    "send_within.withdrew",
+    "key_life.over",
+    "attempts.over",
+    "unresolved.over",
+    "epoch.lost",
+    "replay.compared",
 ];
 
 /// Which seeds, and how.
@@ -189,18 +211,8 @@ impl SetResult {
     /// The line that is left.
     #[must_use]
     pub fn line(&self, name: &str, threads: usize) -> Value {
-        let wall_s = self.wall.as_secs_f64();
-        let stats = &self.stats;
-        json!({
-            "name": name,
-            "seeds": self.seeds,
-            "awards": stats.awards,
-            "crashes": stats.crashes,
-            "unknown_outcomes": stats.unknown_outcomes,
-            "duplicates": stats.duplicates,
-            "violations": self.violations.len(),
-            "wall_s": round(wall_s),
-            "cpu_s": round(cpu_seconds()),
+        let (stats, wall_s) = (&self.stats, self.wall.as_secs_f64());
+        let more = json!({
             "threads": threads,
             "seeds_per_s": round(self.seeds as f64 / wall_s.max(0.001)),
             "accepted": stats.accepted,
@@ -212,7 +224,8 @@ impl SetResult {
             "hash": format!("{:016x}", self.hash),
             "missed": self.missed,
             "seen": stats.seen,
-        })
+        });
+        joined(stats.line(name, self.seeds, self.violations.len(), self.wall), more)
     }
 
     /// Whether nothing is wrong and everything was met.
@@ -220,8 +233,4 @@ impl SetResult {
     pub fn is_good(&self) -> bool {
         self.violations.is_empty() && self.missed.is_empty()
     }
-}
-
-fn round(number: f64) -> f64 {
-    (number * 100.0).round() / 100.0
 }

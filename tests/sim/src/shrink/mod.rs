@@ -101,11 +101,12 @@ impl Shrinker<'_> {
 /// Simpler forms of an operation.
 fn milder(op: &Op) -> Vec<Op> {
     match op {
-        Op::Crash { calls, keep_permille, down_ms, again: Some(_), audit } => vec![Op::Crash {
+        Op::Crash { calls, keep_permille, down_ms, again: Some(_), audit, reads: _ } => vec![Op::Crash {
             calls: *calls,
             keep_permille: *keep_permille,
             down_ms: *down_ms,
             again: None,
+            reads: false,
             audit: *audit,
         }],
         Op::Requests { downstream, fault, count } if *count > 1 => {

@@ -1,15 +1,17 @@
 //! A store of a world: commits are atomic, and the end of the process leaves a whole one or none.
 //! Faults: no room, an old or a foreign folder at the next start, damaged bytes.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hongbao_engine::memory::store::MemoryStore;
+use hongbao_engine::records::crc;
 use hongbao_engine::store::{Applied, Rows, Store, StoreError, Visit};
 use parking_lot::Mutex;
 
 use crate::clock::SimClock;
 use crate::fuse::Fuse;
-use crate::trace::Trace;
+use crate::trace::{Trace, mix};
 
 /// All rows are between these keys.
 const KEYS: (&[u8], &[u8]) = (&[], &[0xff]);
@@ -26,11 +28,21 @@ pub struct SimStore {
 struct State {
     rows: Arc<MemoryStore>,
     /// What the next start finds instead.
-    replaced_by: Option<Arc<MemoryStore>>,
+    replaced_by: Option<(Arc<MemoryStore>, Other)>,
     full_until_ms: i64,
     /// The next commit fails for good.
     fails: bool,
     is_damaged: bool,
+    met: BTreeMap<&'static str, u64>,
+}
+
+/// What the next start finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Other {
+    /// The rows of an earlier time.
+    Old,
+    /// Another partition's rows.
+    Foreign,
 }
 
 impl SimStore {
@@ -38,7 +50,14 @@ impl SimStore {
     #[must_use]
     pub fn new(name: String, clock: Arc<SimClock>, fuse: Arc<Fuse>, trace: Arc<Trace>) -> Self {
         let rows = Arc::new(MemoryStore::new());
-        let state = State { rows, replaced_by: None, full_until_ms: 0, fails: false, is_damaged: false };
+        let state = State {
+            rows,
+            replaced_by: None,
+            full_until_ms: 0,
+            fails: false,
+            is_damaged: false,
+            met: BTreeMap::new(),
+        };
         Self { name, clock, fuse, trace, state: Mutex::new(state) }
     }
 
@@ -75,7 +94,7 @@ impl SimStore {
     /// [`StoreError`].
     pub fn put_back_at_restart(&self) -> Result<(), StoreError> {
         let copy = copy_of(&self.rows())?;
-        self.state.lock().replaced_by.get_or_insert_with(|| Arc::new(copy));
+        self.state.lock().replaced_by.get_or_insert_with(|| (Arc::new(copy), Other::Old));
         Ok(())
     }
 
@@ -85,7 +104,7 @@ impl SimStore {
     /// [`StoreError`].
     pub fn exchange_at_restart(&self, other: &Self) -> Result<(), StoreError> {
         let copy = copy_of(&other.rows())?;
-        self.state.lock().replaced_by = Some(Arc::new(copy));
+        self.state.lock().replaced_by = Some((Arc::new(copy), Other::Foreign));
         Ok(())
     }
 
@@ -105,15 +124,18 @@ impl SimStore {
         Ok(copy)
     }
 
-    /// A process starts; whether the rows were exchanged.
-    pub fn restart(&self) -> bool {
+    /// A process starts; by what the rows were exchanged.
+    pub fn restart(&self) -> Option<Other> {
         let mut state = self.state.lock();
-        let replaced = state.replaced_by.take();
-        let is_replaced = replaced.is_some();
-        if let Some(rows) = replaced {
-            state.rows = rows;
-        }
-        is_replaced
+        let (rows, other) = state.replaced_by.take()?;
+        state.rows = rows;
+        Some(other)
+    }
+
+    /// What its processes have met, by name.
+    #[must_use]
+    pub fn met(&self) -> BTreeMap<&'static str, u64> {
+        self.state.lock().met.clone()
     }
 
     /// Faults that can be repaired are.
@@ -124,8 +146,9 @@ impl SimStore {
 
     fn open(&self) -> Result<Arc<MemoryStore>, StoreError> {
         self.fuse.check();
-        let state = self.state.lock();
+        let mut state = self.state.lock();
         if state.is_damaged {
+            *state.met.entry("store_damaged").or_default() += 1;
             return Err(StoreError::Corrupt(format!("{}: a block is not what was written", self.name)));
         }
         Ok(Arc::clone(&state.rows))
@@ -167,15 +190,20 @@ impl Store for SimStore {
         {
             let mut state = self.state.lock();
             if std::mem::take(&mut state.fails) {
+                *state.met.entry("store_fails").or_default() += 1;
                 return Err(StoreError::Failed(format!("{}: input/output error", self.name)));
             }
             if now_ms < state.full_until_ms {
+                *state.met.entry("store_full").or_default() += 1;
                 return Err(StoreError::Full(self.name.clone()));
             }
         }
         rows.commit(runs, applied)?;
         let count: usize = runs.iter().map(Rows::len).sum();
-        self.trace.note(now_ms, "commit", [applied.offset, count as u64], || {
+        let digest = runs.iter().flat_map(Rows::iter).fold(u64::from(applied.last_record_crc), |sum, row| {
+            mix(mix(sum, u64::from(crc(row.0))), row.1.map_or(0, |value| u64::from(crc(value))))
+        });
+        self.trace.note(now_ms, "commit", [applied.offset, digest], || {
             format!("{}: {count} rows, applied {}", self.name, applied.offset)
         });
         self.fuse.point();

@@ -29,7 +29,7 @@ impl World<'_, '_> {
         }
         if !self.doomed.is_empty() {
             // What was exchanged or damaged meanwhile is found at a start at the latest.
-            self.end_process(End { keep_permille: 1_000, down_ms: 1, again: None, audit: false })?;
+            self.end_process(End::unplanned(1_000, 1))?;
         }
         self.start_at_ms = self.start_at_ms.min(self.now_ms() + 1_000);
         Ok(())
@@ -129,7 +129,7 @@ impl World<'_, '_> {
         if self.process.is_none() {
             return Ok(());
         }
-        self.end_process(End { keep_permille: 1_000, down_ms, again: None, audit: false })
+        self.end_process(End::unplanned(1_000, down_ms))
     }
 
     /// Folds everything that is there and commits it.
@@ -205,12 +205,13 @@ impl World<'_, '_> {
         if !is_final {
             self.follow()?;
         }
-        let is_lost = |partition: u16| self.is_log_lost(partition);
+        let is_forgotten = |partition: u16| self.is_forgotten(partition);
         let scope = audit::Scope {
             estate: &self.estate,
             options: &self.plan.options,
             limits: views_limits(&self.plan.options),
-            is_lost: &is_lost,
+            is_forgotten: &is_forgotten,
+            oracles: &self.oracles,
             doomed: &self.doomed,
             acknowledged: if is_final { &self.clients.acknowledged } else { &[] },
             is_final,
@@ -235,10 +236,10 @@ impl World<'_, '_> {
 fn names_to_halt(partition: u16, doom: &Doom) -> Vec<String> {
     let (intake, views) = (format!("intake/{partition}"), format!("views/{partition}"));
     match doom {
-        Doom::Log { must_halt: true } => vec![intake, views],
+        Doom::Damaged | Doom::Lost { must_halt: true, .. } => vec![intake, views],
         Doom::Store { is_intake: true, must_halt: true } => vec![intake],
         Doom::Store { is_intake: false, must_halt: true } => vec![views],
         Doom::Trimmed { is_journal, must_halt: true, .. } => vec![if *is_journal { views } else { intake }],
-        Doom::Log { .. } | Doom::Store { .. } | Doom::Trimmed { .. } => Vec::new(),
+        Doom::Lost { .. } | Doom::Store { .. } | Doom::Trimmed { .. } => Vec::new(),
     }
 }

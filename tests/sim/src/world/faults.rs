@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use hongbao_engine::log::Log;
-use hongbao_engine::outputs::SEQUENCE_ROWS;
 use hongbao_engine::partition::{Partition, partition_of};
 use hongbao_engine::records::{ReadBatch, crc};
 use hongbao_engine::store::Store;
@@ -13,13 +12,13 @@ use crate::clients::{Delivery, delivery, poison};
 use crate::operator::{self, control_key, read_again};
 use crate::oracles::Violation;
 use crate::plan::{Op, StoreName};
-use crate::store::SimStore;
+use crate::store::{Other, SimStore};
 
 use super::{Doom, End, Place, World};
 
 impl World<'_, '_> {
     /// Everything of the plan that is due; whether there was anything.
-    pub(super) fn due_steps(&mut self) -> bool {
+    pub(super) fn due_steps(&mut self) -> Result<bool, Violation> {
         let mut any = false;
         while let Some(step) = self.plan.steps.get(self.next_step)
             && step.at_ms <= self.now_ms()
@@ -28,9 +27,13 @@ impl World<'_, '_> {
             any = true;
             self.stats.sometimes(step.op.name(), 1);
             self.note("op", [self.next_step as u64, 0], || format!("{:?}", step.op));
+            if matches!(step.op, Op::Trimmed { .. }) {
+                // The oracles have read what nobody can read afterwards.
+                self.follow()?;
+            }
             self.happen(&step.op);
         }
-        any
+        Ok(any)
     }
 
     fn happen(&mut self, op: &Op) {
@@ -44,9 +47,14 @@ impl World<'_, '_> {
                 self.clients.add(poison(*kind, *partition, &control_key()));
             }
             Op::Settings { .. } | Op::Replay { .. } | Op::Stop { .. } => self.deferred.push_back(op.clone()),
-            Op::Crash { calls, keep_permille, down_ms, again, audit } => {
-                let end =
-                    End { keep_permille: *keep_permille, down_ms: *down_ms, again: *again, audit: *audit };
+            Op::Crash { calls, keep_permille, down_ms, again, reads, audit } => {
+                let end = End {
+                    keep_permille: *keep_permille,
+                    down_ms: *down_ms,
+                    again: *again,
+                    reads: *reads,
+                    audit: *audit,
+                };
                 if self.process.is_some() {
                     self.estate.fuse.light(*calls);
                     self.end = Some(end);
@@ -97,10 +105,12 @@ impl World<'_, '_> {
     /// What no system survives: the partition must halt and say so.
     fn ruin(&mut self, op: &Op) {
         match op {
+            // What is lost already is known by how it was lost.
+            Op::LogDamaged { partition } if self.doomed.contains_key(partition) => {}
             Op::LogDamaged { partition } => {
                 self.estate.log.damage(*partition);
                 self.forget_halts(*partition);
-                self.doomed.insert(*partition, Doom::Log { must_halt: true });
+                self.doomed.insert(*partition, Doom::Damaged);
             }
             Op::LogLost { partition, groups } => self.losses.push((*partition, *groups)),
             Op::Trimmed { partition, is_journal, keep } => self.trim(*partition, *is_journal, *keep),
@@ -175,8 +185,8 @@ impl World<'_, '_> {
                 let applied = store.rows().applied().map_or(0, |applied| applied.offset);
                 end_of(topic).is_some_and(|end| applied > end)
             };
-            let is_ahead =
-                is_ahead(&self.estate.intakes[index], AWARDS) || is_ahead(&self.estate.views[index], JOURNAL);
+            let is_silent = is_ahead(&self.estate.views[index], JOURNAL);
+            let is_ahead = is_silent || is_ahead(&self.estate.intakes[index], AWARDS);
             let must_halt = is_ahead || self.has_gap(partition);
             let name = match (is_ahead, must_halt) {
                 (true, _) => "loss.detectable",
@@ -185,7 +195,7 @@ impl World<'_, '_> {
             };
             self.stats.sometimes(name, 1);
             self.forget_halts(partition);
-            self.doomed.insert(partition, Doom::Log { must_halt });
+            self.doomed.insert(partition, Doom::Lost { must_halt, is_noticed: is_ahead, is_silent });
         }
     }
 
@@ -226,11 +236,8 @@ impl World<'_, '_> {
     /// that it was written: what the intake writes next stands behind a gap, and the views must halt.
     /// What is still on its way counts as there.
     fn has_gap(&self, partition: u16) -> bool {
-        let key = [&SEQUENCE_ROWS, JOURNAL.as_bytes()].concat();
-        let row = self.estate.intakes[usize::from(partition)].rows().get(&key).ok().flatten();
-        let Some(next_seq) = row.as_deref().and_then(<[u8]>::first_chunk::<8>) else { return false };
         let there = self.estate.log.sequences(partition, JOURNAL, STAGE);
-        (1..u64::from_le_bytes(*next_seq)).any(|seq| !there.contains(&seq))
+        (1..=self.written(partition)).any(|seq| !there.contains(&seq))
     }
 
     /// Only a halt from now on says that what happens to the partition now was noticed.
@@ -243,10 +250,12 @@ impl World<'_, '_> {
     /// Stores that were planned to be others are.
     pub(super) fn stores_change(&mut self) {
         for store in self.estate.stores() {
-            if store.restart() {
+            if let Some(other) = store.restart() {
                 let name = store.name().to_owned();
                 self.estate.trace.note(self.now_ms(), "store.other", [0, 0], || name);
                 self.stats.sometimes("store.other", 1);
+                let kind = if other == Other::Old { "store_old" } else { "store_foreign" };
+                self.stats.sometimes(kind, 1);
             }
         }
     }
@@ -301,14 +310,45 @@ impl World<'_, '_> {
         Ok(())
     }
 
-    /// Whether the partition's log is not what was written any more.
+    /// Whether the partition need not take anything any more, since its log is not what it was.
     pub(super) fn is_log_lost(&self, partition: u16) -> bool {
-        matches!(self.doomed.get(&partition), Some(Doom::Log { .. } | Doom::Trimmed { .. }))
+        let doom = self.doomed.get(&partition);
+        matches!(doom, Some(Doom::Lost { .. } | Doom::Damaged | Doom::Trimmed { .. }))
     }
 
-    /// Whether an order is of such a partition.
-    pub(super) fn is_of_lost_log(&self, order_no: &str) -> bool {
+    /// Whether what was durable in a partition is not, so that nothing can be held against it. What was
+    /// trimmed or cannot be read any more had been followed before.
+    pub(super) fn is_forgotten(&self, partition: u16) -> bool {
+        matches!(self.doomed.get(&partition), Some(Doom::Lost { .. }))
+    }
+
+    /// Whether an order may be sent as if it never had been: what was known of it is lost, and nobody
+    /// could notice before it was sent.
+    pub(super) fn may_repeat(&self, order_no: &str) -> bool {
         let act_id = order_no.split('_').next().unwrap_or_default();
-        self.is_log_lost(partition_of(act_id.as_bytes(), self.plan.options.partitions).0)
+        let partition = partition_of(act_id.as_bytes(), self.plan.options.partitions).0;
+        matches!(self.doomed.get(&partition), Some(Doom::Lost { is_noticed: false, .. }))
+    }
+
+    /// Whether the views' store of a partition was folded from other records than its journal has.
+    fn is_ahead(&self, partition: u16) -> bool {
+        let views = &self.estate.views[usize::from(partition)];
+        let applied = views.rows().applied().map_or(0, |applied| applied.offset);
+        let end =
+            self.estate.log.undisturbed().range(Partition(partition), JOURNAL).map_or(0, |(_, end)| end);
+        applied > end || self.is_told_apart(views, partition, JOURNAL)
+    }
+
+    /// Of what is lost for good by now, a process that starts must send nothing, where it can tell.
+    pub(super) fn silence(&mut self) {
+        for partition in 0..self.plan.options.partitions {
+            let is_ahead = self.is_ahead(partition);
+            if let Some(Doom::Lost { is_silent, .. }) = self.doomed.get_mut(&partition) {
+                // The intake may have written once more what was lost, byte for byte.
+                *is_silent &= is_ahead;
+            }
+        }
+        let silent = self.doomed.iter().filter(|(_, doom)| doom.is_silent());
+        self.silenced = silent.map(|(partition, _)| *partition).collect();
     }
 }

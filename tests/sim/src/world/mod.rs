@@ -11,11 +11,13 @@
 mod ending;
 mod estate;
 mod faults;
+mod looks;
 mod process;
 mod turn;
 mod zombie;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::clients::Clients;
@@ -47,29 +49,41 @@ pub struct Run {
     pub trace: Arc<Trace>,
 }
 
-/// Plays a plan.
+/// Plays a plan. A panic is a violation of it, wherever it comes from.
 #[must_use]
 pub fn run(plan: &Plan, trace: Trace) -> Run {
     #[cfg(feature = "mutants")]
     hongbao_engine::mutants::restart();
     let trace = Arc::new(trace);
-    let estate = Estate::new(&plan.options, Arc::clone(&trace));
-    let log = estate.log.undisturbed();
-    let mut world = World::new(plan, estate, &log);
-    let violation = world.play().err();
-    let mut stats = std::mem::take(&mut world.stats);
-    world.count(&mut stats);
+    let mut stats = Stats::default();
+    let played = catch_unwind(AssertUnwindSafe(|| {
+        let estate = Estate::new(&plan.options, Arc::clone(&trace));
+        let log = estate.log.undisturbed();
+        let mut world = World::new(plan, estate, &log);
+        let violation = world.play().err();
+        stats = std::mem::take(&mut world.stats);
+        world.count(&mut stats);
+        violation
+    }));
+    let violation =
+        played.unwrap_or_else(|payload| Some(Violation::new("panic", crate::fuse::text_of(&*payload))));
     Run { violation, hash: trace.hash(), events: trace.events(), stats, trace }
 }
 
 /// How much of a partition is lost for good.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Doom {
-    /// Its log is not what was written: whatever was folded from it may be anything.
-    Log {
+    /// Its log lacks what was durable: whatever is folded from it may be anything.
+    Lost {
         /// The folds must notice.
         must_halt: bool,
+        /// A fold notices at the start already.
+        is_noticed: bool,
+        /// The views do, so nothing is sent any more.
+        is_silent: bool,
     },
+    /// Its log cannot be read any more; what had been written is known to the oracles.
+    Damaged,
     /// The beginning of its awards or of its journal is gone (rule 8).
     Trimmed {
         /// The journal; else the awards.
@@ -90,13 +104,34 @@ pub enum Doom {
     },
 }
 
+impl Doom {
+    /// Whether a process that starts now cannot open the views, without which nothing is sent.
+    fn is_silent(&self) -> bool {
+        match self {
+            Self::Damaged | Self::Store { is_intake: false, .. } => true,
+            Self::Lost { is_silent, .. } => *is_silent,
+            Self::Trimmed { is_journal, must_halt, .. } => *is_journal && *must_halt,
+            Self::Store { .. } => false,
+        }
+    }
+}
+
 /// The end of a process that is planned.
 #[derive(Clone, Copy, Debug)]
 struct End {
     keep_permille: u32,
     down_ms: i64,
     again: Option<u64>,
+    /// Reads of the next process are points.
+    reads: bool,
     audit: bool,
+}
+
+impl End {
+    /// One that nobody planned.
+    fn unplanned(keep_permille: u32, down_ms: i64) -> Self {
+        Self { keep_permille, down_ms, again: None, reads: false, audit: false }
+    }
 }
 
 /// See the [module](self).
@@ -110,6 +145,8 @@ pub struct World<'p, 'l> {
     process: Option<Process>,
     /// Processes started; the number of the last one.
     processes: u64,
+    /// The process has not caught up with what there was at its start.
+    is_recovering: bool,
     zombie: Option<Box<Zombie>>,
     /// The next process to start becomes one.
     opening_zombie: Option<Op>,
@@ -126,10 +163,14 @@ pub struct World<'p, 'l> {
     losses: Vec<(u16, usize)>,
     /// Partitions of which something is lost for good.
     doomed: BTreeMap<u16, Doom>,
+    /// Partitions of which the process may send nothing, since it started after they were lost.
+    silenced: BTreeSet<u16>,
     /// Folds seen halted, by name; of a doomed partition, since it is.
     halted_ever: BTreeSet<String>,
     /// Those that lacked the beginning of a log.
     lacked_beginning: BTreeSet<String>,
+    /// Offset that each intake's store stood at when it was looked at last.
+    intakes_stood: Vec<u64>,
     restarts_without_reason: u32,
     is_healed: bool,
     /// End of each partition's awards when clients were done.
@@ -153,6 +194,7 @@ impl<'p, 'l> World<'p, 'l> {
             clients: Clients::default(),
             process: None,
             processes: 0,
+            is_recovering: false,
             zombie: None,
             opening_zombie: None,
             owners: None,
@@ -164,8 +206,10 @@ impl<'p, 'l> World<'p, 'l> {
             deferred: VecDeque::new(),
             losses: Vec::new(),
             doomed: BTreeMap::new(),
+            silenced: BTreeSet::new(),
             halted_ever: BTreeSet::new(),
             lacked_beginning: BTreeSet::new(),
+            intakes_stood: vec![0; usize::from(options.partitions)],
             restarts_without_reason: 0,
             is_healed: false,
             delivered: None,
@@ -218,6 +262,10 @@ impl<'p, 'l> World<'p, 'l> {
         stats.sometimes("log.late", self.estate.log.late_arrivals());
         stats.sometimes("cash.contended", self.oracles.contended());
         stats.sometimes("partition.halted", self.halted_ever.len() as u64);
+        let met = self.estate.logs().map(|log| log.met());
+        for (what, count) in met.chain(self.estate.stores().map(|store| store.met())).flatten() {
+            stats.sometimes(what, count);
+        }
         let watch = self.estate.watch.lock();
         stats.unknown_outcomes += watch.unknown + watch.asked_unknown;
         stats.asks += watch.asked;

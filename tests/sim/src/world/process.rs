@@ -142,6 +142,14 @@ impl Process {
         self.lanes.lanes().iter().map(|lane| lane.counts.set_aside).sum()
     }
 
+    /// Whether all folds that run have come to where their inputs ended at the start.
+    pub fn has_caught_up(&self) -> bool {
+        fn is_there<P: Processor>(fold: &Fold<P>) -> bool {
+            fold.status().is_none_or(|status| status.recovered() || status.halted().is_some())
+        }
+        self.intakes.iter().all(is_there) && self.views.iter().all(is_there)
+    }
+
     /// Whether all views have come to where the journal ended at the start.
     pub fn is_recovered(&self) -> bool {
         self.views.iter().all(|fold| fold.status().is_some_and(|status| status.recovered()))

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use hongbao_engine::clock::Clock;
 use hongbao_engine::commit::Committer;
 use hongbao_engine::log::{Log, LogError};
-use hongbao_engine::store::Store;
-use hongbao_sinks::dispatch::Step;
+use hongbao_sinks::dispatch::{LaneState, Step};
 
 use crate::downstreams::port::Sender;
+use crate::downstreams::watched::Watch;
 use crate::fuse::Ran;
 use crate::operator;
 use crate::oracles::Violation;
@@ -50,7 +50,7 @@ impl Part {
 impl World<'_, '_> {
     /// A turn.
     pub(super) fn turn(&mut self) -> Result<(), Violation> {
-        let mut worked = self.due_steps();
+        let mut worked = self.due_steps()?;
         if self.zombie.is_some() && !(self.doomed.is_empty() && self.losses.is_empty()) {
             self.end_zombie()?;
         }
@@ -73,6 +73,10 @@ impl World<'_, '_> {
         }
         worked |= self.run_parts()?;
         self.observe()?;
+        if self.is_recovering && self.process.as_ref().is_some_and(Process::has_caught_up) {
+            self.is_recovering = false;
+            self.estate.fuse.count_reads(false);
+        }
         if self.zombie.is_some() {
             worked |= self.step_zombie()?;
         }
@@ -155,8 +159,16 @@ impl World<'_, '_> {
     fn run_part(&mut self, part: Part) -> Result<bool, Violation> {
         let log = Arc::clone(&self.estate.log);
         match part {
-            Part::Intake(index) => Ok(self.within(|process| process.intakes[index].step())?.unwrap_or(false)),
-            Part::Views(index) => Ok(self.within(|process| process.views[index].step())?.unwrap_or(false)),
+            Part::Intake(index) => {
+                let worked = self.within(|process| process.intakes[index].step())?;
+                self.look_at_fold(|process| process.intakes[index].status())?;
+                Ok(worked.unwrap_or(false))
+            }
+            Part::Views(index) => {
+                let worked = self.within(|process| process.views[index].step())?;
+                self.look_at_fold(|process| process.views[index].status())?;
+                Ok(worked.unwrap_or(false))
+            }
             Part::Commits => {
                 let run = |process: &mut Process| {
                     process.committers.iter().map(|committer| Committer::run_ready(committer)).sum::<usize>()
@@ -212,13 +224,24 @@ impl World<'_, '_> {
 
     /// The same, of a process by its number.
     pub(super) fn observe_of(&mut self, process: u64) -> Result<(), Violation> {
-        let (sent, breaches) = {
+        let (sent, asks, breaches) = {
             let mut watch = self.estate.watch.lock();
-            (std::mem::take(&mut watch.sent), std::mem::take(&mut watch.breaches))
+            let Watch { sent, asks, breaches, .. } = &mut *watch;
+            (std::mem::take(sent), std::mem::take(asks), std::mem::take(breaches))
         };
+        // Limits are not promised over two processes.
+        for asked in asks.into_iter().filter(|_| self.owners.is_none()) {
+            self.oracles.asked(asked, &self.plan.options)?;
+        }
         for sent in &sent {
             self.stats.sends += sent.batch.len() as u64;
-            if !self.is_log_lost(sent.batch.partition().0) {
+            let partition = sent.batch.partition().0;
+            if self.silenced.contains(&partition) {
+                let (lane, doom) = (sent.batch.lane(), &self.doomed[&partition]);
+                let what = format!("{lane} of partition {partition} was sent after a start with {doom:?}");
+                return Err(Violation::new("I26", what));
+            }
+            if !self.is_forgotten(partition) {
                 self.judge(sent, process)?;
             }
         }
@@ -226,7 +249,7 @@ impl World<'_, '_> {
         for partner in self.estate.partners() {
             breaches.append(&mut partner.lock().breaches);
         }
-        match breaches.into_iter().find(|breach| !self.is_of_lost_log(&breach.order_no)) {
+        match breaches.into_iter().find(|breach| !self.may_repeat(&breach.order_no)) {
             Some(breach) => Err(Violation::of(breach)),
             None => Ok(()),
         }
@@ -235,23 +258,14 @@ impl World<'_, '_> {
     /// Shows the oracles what became durable.
     pub(super) fn follow(&mut self) -> Result<(), Violation> {
         for partition in 0..self.plan.options.partitions {
-            if !self.is_log_lost(partition) {
+            if self.doomed.contains_key(&partition) {
+                self.oracles.forget_cash(partition);
+            }
+            if !self.is_forgotten(partition) {
                 self.oracles.advance(partition, self.estate.clock.now_ms())?;
             }
         }
         self.note_owners();
-        Ok(())
-    }
-
-    /// Shows the oracles where a next process would go on.
-    fn look_at_stores(&mut self) -> Result<(), Violation> {
-        let now_ms = self.now_ms();
-        for (partition, store) in (0_u16..).zip(&self.estate.views) {
-            if !self.doomed.contains_key(&partition) {
-                let applied = store.rows().applied().map_or(0, |applied| applied.offset);
-                self.oracles.stands(partition, applied, now_ms)?;
-            }
-        }
         Ok(())
     }
 
@@ -270,6 +284,8 @@ impl World<'_, '_> {
         let lacks = reasons
             .iter()
             .filter(|(_, _, reason)| reason.contains("trimmed") || reason.contains("outside of"));
+        let overdue = reasons.iter().filter(|(_, _, reason)| reason.contains("is missing in front of"));
+        self.stats.sometimes("gap.timed_out", overdue.count() as u64);
         self.lacked_beginning.extend(lacks.map(|(_, name, _)| name.clone()));
         reasons
     }
@@ -281,6 +297,13 @@ impl World<'_, '_> {
         let is_down = process.failed.clone().or_else(|| self.ledger_halted());
         let is_doomed = |partition: &u16| self.doomed.contains_key(partition);
         let lanes = process.lanes.lanes();
+        let (mut out, mut replaced) = (0, 0);
+        for lane in &lanes {
+            out += u64::from(lane.state == LaneState::Out);
+            replaced += u64::from(lane.detail.contains("replaced by another process"));
+        }
+        self.stats.sometimes("breaker.opened", out);
+        self.stats.sometimes("epoch.lost", replaced);
         let lane = lanes.iter().find(|lane| lane.halted.iter().any(|partition| !is_doomed(partition)));
         let lane = lane.map(|lane| format!("lane {}: {}", lane.lane, lane.detail));
         let unexplained = reasons.into_iter().find(|(partition, ..)| !is_doomed(partition));
@@ -298,8 +321,7 @@ impl World<'_, '_> {
                 return Err(Violation::new("V2", format!("stops again and again: {reason}")));
             }
         }
-        let end = End { keep_permille: 500, down_ms: OPERATOR_MS, again: None, audit: false };
-        self.end_process(end)
+        self.end_process(End::unplanned(500, OPERATOR_MS))
     }
 
     fn ledger_halted(&self) -> Option<String> {
@@ -315,15 +337,20 @@ impl World<'_, '_> {
         self.stores_change();
         self.losses_happen();
         self.look_at_beginnings();
+        self.silence();
         self.follow()?;
+        self.look_at_replays();
         self.oracles.start_of_process();
         self.estate.fuse.renew();
         self.estate.fuse.set_process(self.processes);
         self.estate.clock.boot();
         let end = self.end.take();
-        if let Some(calls) = end.and_then(|end| end.again) {
+        if let Some(end) = end
+            && let Some(calls) = end.again
+        {
             self.estate.fuse.light(calls);
-            self.end = end.map(|end| End { again: None, ..end });
+            self.estate.fuse.count_reads(end.reads);
+            self.end = Some(End { again: None, reads: false, ..end });
         }
         self.note("start", [self.processes, 0], || format!("process {}", self.processes));
         let sender = Sender { process: self.processes, clock_seems_right: self.clock_seems_right() };
@@ -336,6 +363,7 @@ impl World<'_, '_> {
             }
             Ran::Panicked(text) => return Err(Violation::new("panic", text)),
         }
+        self.is_recovering = true;
         self.idle_since.clear();
         if let Some(owners) = &mut self.owners {
             owners.restart(self.processes);
@@ -385,19 +413,16 @@ impl World<'_, '_> {
         if let Some(process) = &self.process {
             self.oracles.bounded(&process.lanes, &self.plan.options)?;
         }
-        if let Some(process) = &self.process
-            && process.is_recovered()
-            && self.doomed.is_empty()
-        {
-            self.oracles.serve(&process.reader)?;
-        }
-        Ok(())
+        self.look_at_answers()
     }
 
     /// The fuse has burnt: the process is no more.
     pub(super) fn crashed(&mut self) -> Result<(), Violation> {
         let end = self.end.take();
-        let end = end.unwrap_or(End { keep_permille: 500, down_ms: 100, again: None, audit: false });
+        let end = end.unwrap_or_else(|| End::unplanned(500, 100));
+        if self.process.is_some() && self.is_recovering {
+            self.stats.sometimes("crash.in_recovery", 1);
+        }
         self.end_process(end)
     }
 

@@ -1,0 +1,132 @@
+//! What the oracles are shown of stores, folds and answers.
+
+use std::sync::Arc;
+
+use hongbao_engine::log::Log;
+use hongbao_engine::outputs::SEQUENCE_ROWS;
+use hongbao_engine::partition::Partition;
+use hongbao_engine::store::Store;
+use hongbao_engine::task::{TaskStatus, WaitsFor};
+use hongbao_processors::intake::{AWARDS, JOURNAL, STAGE};
+use hongbao_sinks::ledger::BOOK_TOPIC;
+
+use crate::log::SimLog;
+use crate::oracles::Violation;
+use crate::store::SimStore;
+
+use super::{Doom, Place, Process, World};
+
+/// What one batch may stage beyond the bound, however small its bytes: a fact of a sink names many
+/// orders.
+const BATCH_STAGED_BYTES: usize = 32 << 10;
+/// What a byte of a batch stages at most.
+const STAGED_PER_BYTE: usize = 16;
+
+impl World<'_, '_> {
+    /// Shows the oracles where a next process would go on (I6).
+    pub(super) fn look_at_stores(&mut self) -> Result<(), Violation> {
+        let now_ms = self.now_ms();
+        for partition in 0..self.plan.options.partitions {
+            if self.doomed.contains_key(&partition) {
+                continue;
+            }
+            let index = usize::from(partition);
+            let applied = applied_of(&self.estate.views[index]);
+            self.oracles.stands(partition, applied, now_ms)?;
+            let stands_at = applied_of(&self.estate.intakes[index]);
+            if self.intakes_stood[index] != stands_at {
+                self.intakes_stood[index] = stands_at;
+                is_within(&self.estate.intakes[index], &self.estate.log, partition, AWARDS)?;
+                self.look_at_outputs(partition)?;
+            }
+        }
+        for place in &self.estate.places {
+            let Place::Ledger { book, stores, .. } = place else { continue };
+            for (partition, store) in (0_u16..).zip(stores) {
+                is_within(store, book, partition, BOOK_TOPIC)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What an intake's store says was written must be durable.
+    fn look_at_outputs(&mut self, partition: u16) -> Result<(), Violation> {
+        let written = self.written(partition);
+        let durable = self.oracles.last_of(partition, STAGE);
+        if written > durable {
+            let what = format!("intake-{partition} has written {written} facts, {durable} are durable");
+            return Err(Violation::new("I6", what));
+        }
+        Ok(())
+    }
+
+    /// The last fact that an intake's store says was written.
+    pub(super) fn written(&self, partition: u16) -> u64 {
+        let key = [&SEQUENCE_ROWS, JOURNAL.as_bytes()].concat();
+        let row = self.estate.intakes[usize::from(partition)].rows().get(&key).ok().flatten();
+        let next_seq = row.as_deref().and_then(<[u8]>::first_chunk::<8>);
+        next_seq.map_or(0, |next_seq| u64::from_le_bytes(*next_seq).saturating_sub(1))
+    }
+
+    /// Intakes that will write again what is there, and must compare it (rule 6).
+    pub(super) fn look_at_replays(&mut self) {
+        let partitions = (0..self.plan.options.partitions).filter(|at| !self.is_forgotten(*at));
+        let behind = partitions.filter(|at| self.written(*at) < self.oracles.last_of(*at, STAGE));
+        self.stats.sometimes("replay.compared", behind.count() as u64);
+    }
+
+    /// No fold stages more than it may and what one batch adds (I29).
+    pub(super) fn look_at_fold(
+        &mut self,
+        status: impl FnOnce(&Process) -> Option<Arc<TaskStatus>>,
+    ) -> Result<(), Violation> {
+        let Some(status) = self.process.as_ref().and_then(status) else { return Ok(()) };
+        if status.waits_for() == WaitsFor::MissingRecords {
+            self.stats.sometimes("gap.held", 1);
+        }
+        let task = &self.plan.options.task;
+        let batch_bytes = task.read_bytes_max.saturating_mul(STAGED_PER_BYTE);
+        let most = task.staged_bytes_max.saturating_add(BATCH_STAGED_BYTES).saturating_add(batch_bytes);
+        let staged = status.staged_bytes();
+        if staged > most {
+            let what = format!("{} has staged {staged} bytes, {most} allowed", status.name());
+            return Err(Violation::new("I29", what));
+        }
+        Ok(())
+    }
+
+    /// Shows the oracles what the views answer; sums over all partitions only while none has lost
+    /// anything that was counted.
+    pub(super) fn look_at_answers(&mut self) -> Result<(), Violation> {
+        let Some(process) = &self.process else { return Ok(()) };
+        let shrinks = |doom: &Doom| matches!(doom, Doom::Lost { .. } | Doom::Store { is_intake: false, .. });
+        if process.is_recovered() && !self.doomed.values().any(shrinks) {
+            self.oracles.serve(&process.reader)?;
+        }
+        if self.doomed.is_empty() {
+            return Ok(());
+        }
+        for (partition, views) in (0_u16..).zip(&process.views) {
+            let is_sound = !self.doomed.get(&partition).is_some_and(shrinks);
+            if is_sound && views.status().is_some_and(|status| status.recovered()) {
+                self.oracles.serve_of(partition, &process.reader)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn applied_of(store: &SimStore) -> u64 {
+    store.rows().applied().map_or(0, |applied| applied.offset)
+}
+
+/// A store has applied only what is durable.
+fn is_within(store: &SimStore, log: &Arc<SimLog>, partition: u16, topic: &str) -> Result<(), Violation> {
+    let end = log.undisturbed().range(Partition(partition), topic).map_or(0, |(_, end)| end);
+    let applied = applied_of(store);
+    if applied > end {
+        let what = format!("{} has applied {topic} up to {applied}, durable is {end}", store.name());
+        return Err(Violation::new("I6", what));
+    }
+    Ok(())
+}
