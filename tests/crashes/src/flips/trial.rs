@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::Flips;
 use super::damage::{self, Damage};
+use crate::finding::{found, told};
 use crate::http::Connection;
 use crate::process::{End, Process};
 use crate::rig::{DEADLINE, Mall, MallBook, Pendants, Rig, until};
@@ -86,11 +87,10 @@ impl Base {
         for _ in 0..BATCHES {
             let batch = traffic.batch(BATCH_ITEMS);
             let answer = api.post("/v1/awards", &batch);
-            let answer = answer
-                .map_err(|error| io::Error::new(error.kind(), format!("{error}; {}", process.tells())))?;
+            let answer = answer.map_err(|error| told(&error, &process.tells()))?;
             match answer.status {
                 200 | 202 => traffic.acknowledge(),
-                status => return Err(io::Error::other(format!("awards were answered with {status}"))),
+                status => return Err(found(format!("awards were answered with {status}"))),
             }
             pause(Duration::from_millis(2));
         }
@@ -98,7 +98,7 @@ impl Base {
             rig.settled(&mut api)?;
             process.signal(Signal::TERM);
             if process.ends_within(DEADLINE)? != Some(End::Code(0)) {
-                return Err(io::Error::other(format!("a graceful stop: {}", process.tells())));
+                return Err(found(format!("a graceful stop: {}", process.tells())));
             }
         } else {
             process.kill()?;
@@ -220,8 +220,8 @@ impl Base {
 
 /// A connection to a node that must come up.
 fn listening(rig: &Rig, process: &mut Process) -> io::Result<Connection> {
-    let found = rig.connect(process)?;
-    found.ok_or_else(|| io::Error::other(format!("the node does not start; {}", process.tells())))
+    let connected = rig.connect(process)?;
+    connected.ok_or_else(|| found(format!("the node does not start; {}", process.tells())))
 }
 
 fn copy_all(from: &Path, to: &PathBuf) -> io::Result<()> {
