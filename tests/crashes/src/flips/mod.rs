@@ -2,7 +2,9 @@
 //! refuses, halts or reports; it never goes on with something else (F5, I26).
 
 mod damage;
+mod torn;
 mod trial;
+mod verdict;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -17,7 +19,8 @@ use crate::finding::or_violation;
 use crate::jobs::{on_threads, prepared};
 use crate::wait::Dice;
 use damage::Damage;
-use trial::{Base, Verdict};
+use trial::Base;
+use verdict::Verdict;
 
 /// What to run.
 #[derive(Clone, Debug)]
