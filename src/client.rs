@@ -10,6 +10,24 @@ use tokio::sync::watch;
 use crate::cli::Global;
 use crate::exit::{FAILED, FORBIDDEN, Failure, UNREACHABLE, USAGE};
 
+/// Longest body of an answer that is read, in bytes: far more than any answer of the API, and no more
+/// than a machine can spare for one that is sent by something else.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+
+/// Why there is no answer to a request.
+#[derive(Debug, thiserror::Error)]
+enum ExchangeError {
+    /// No whole answer arrived.
+    #[error(transparent)]
+    Broken(#[from] reqwest::Error),
+    /// The answer is longer than it may be; the rest was not read.
+    #[error("the answer is longer than {most} bytes: is this a hongbao server?")]
+    TooLong {
+        /// What it may have.
+        most: usize,
+    },
+}
+
 /// A server's answer that is not a connection failure.
 #[derive(Debug)]
 pub struct Answer {
@@ -68,10 +86,15 @@ impl Client {
         self.checked(self.runtime.block_on(exchange(request)))
     }
 
-    fn checked(&self, sent: Result<Answer, reqwest::Error>) -> Result<Answer, Failure> {
-        let answer = sent.map_err(|error| {
-            let hint = format!("cannot reach the server at {} (is `hongbao up` running?)", self.server);
-            Failure::new(UNREACHABLE, anyhow!(error).context(hint))
+    fn checked(&self, sent: Result<Answer, ExchangeError>) -> Result<Answer, Failure> {
+        let answer = sent.map_err(|error| match error {
+            ExchangeError::Broken(error) => {
+                let hint = format!("cannot reach the server at {} (is `hongbao up` running?)", self.server);
+                Failure::new(UNREACHABLE, anyhow!(error).context(hint))
+            }
+            long @ ExchangeError::TooLong { .. } => {
+                Failure::new(FAILED, anyhow!(long).context(format!("{} answers too much", self.server)))
+            }
         })?;
         if answer.status == StatusCode::UNAUTHORIZED || answer.status == StatusCode::FORBIDDEN {
             let error = anyhow!("{}; give --token-file", problem_text(&answer.body));
@@ -140,14 +163,26 @@ impl Client {
     }
 }
 
-async fn exchange(request: RequestBuilder) -> Result<Answer, reqwest::Error> {
-    let response = request.send().await?;
+async fn exchange(request: RequestBuilder) -> Result<Answer, ExchangeError> {
+    let mut response = request.send().await?;
     let status = response.status();
     let header = response.headers().get(reqwest::header::RETRY_AFTER);
     let retry_after_s = header.and_then(|value| value.to_str().ok()?.parse().ok());
-    let bytes = response.bytes().await?;
+    let bytes = body_of(&mut response, ANSWER_BYTES_MAX).await?;
     let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
     Ok(Answer { status, body, retry_after_s })
+}
+
+/// The body of an answer, of at most so many bytes: no more than that is ever held (I29).
+async fn body_of(response: &mut reqwest::Response, most: usize) -> Result<Vec<u8>, ExchangeError> {
+    let mut body = Vec::new();
+    while let Some(piece) = response.chunk().await? {
+        if piece.len() > most - body.len() {
+            return Err(ExchangeError::TooLong { most });
+        }
+        body.extend_from_slice(&piece);
+    }
+    Ok(body)
 }
 
 /// Returns when `stop` turns true; never, when nobody is left to turn it.
@@ -197,4 +232,56 @@ pub fn segment(text: &str) -> String {
         }
         encoded
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::*;
+
+    /// A server that answers one request with so many bytes, without saying how many.
+    fn answered(bytes: usize, most: usize) -> Result<Vec<u8>, ExchangeError> {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).unwrap();
+                request.push(byte[0]);
+            }
+            let head = b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n";
+            // Whoever has read enough closes the connection.
+            drop(stream.write_all(&[&head[..], &vec![b' '; bytes]].concat()));
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let body = runtime.block_on(async {
+            let mut response = reqwest::get(format!("http://{address}/")).await?;
+            body_of(&mut response, most).await
+        });
+        // Closes the connection, at which a server that still writes gives up.
+        drop(runtime);
+        server.join().unwrap();
+        body
+    }
+
+    #[test]
+    fn an_answer_is_read_up_to_a_limit() {
+        assert_eq!(answered(1_000, 1_000).unwrap().len(), 1_000);
+        assert_eq!(answered(0, 0).unwrap().len(), 0);
+        for (bytes, most) in [(1_001, 1_000), (8 << 20, 1_000), (1, 0)] {
+            let refused = answered(bytes, most);
+            assert!(matches!(refused, Err(ExchangeError::TooLong { .. })), "{bytes}: {:?}", refused.err());
+        }
+    }
+
+    #[test]
+    fn an_answer_without_end_is_named() {
+        let told = ExchangeError::TooLong { most: ANSWER_BYTES_MAX }.to_string();
+        assert_eq!(told, "the answer is longer than 67108864 bytes: is this a hongbao server?");
+    }
 }

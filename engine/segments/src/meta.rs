@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::device::Device;
 use crate::error::OpenError;
+use crate::options::PARTITIONS_MAX;
 
 /// Version of the files written by this program.
 pub(crate) const FORMAT_VERSION: u32 = 1;
@@ -119,6 +120,10 @@ impl Meta {
         // Compared whole: what differs from what we would write was not written by us.
         let meta =
             body.filter(|meta| meta.encode() == text).ok_or_else(|| damaged("its checksum differs"))?;
+        // Nobody makes such a log; one without partitions would be taken for a sound one that is empty.
+        if !(1..=PARTITIONS_MAX).contains(&meta.partitions) {
+            return Err(damaged(&format!("{} partitions, must be 1 to {PARTITIONS_MAX}", meta.partitions)));
+        }
         Ok(Some(meta))
     }
 
@@ -197,6 +202,19 @@ mod tests {
             }
             fs::write(&path, &good[..at]).unwrap();
             assert!(Meta::read(dir.path()).is_err(), "cut at {at}");
+        }
+    }
+
+    #[test]
+    fn a_number_of_partitions_that_no_log_has_is_refused() {
+        for partitions in [0, PARTITIONS_MAX + 1, u16::MAX] {
+            let (dir, _) = written(Meta { partitions, ..META });
+            let refused = Meta::read(dir.path());
+            assert!(matches!(refused, Err(OpenError::Meta { .. })), "{partitions}: {refused:?}");
+        }
+        for partitions in [1, PARTITIONS_MAX] {
+            let (dir, _) = written(Meta { partitions, ..META });
+            assert_eq!(Meta::read(dir.path()).unwrap().unwrap().partitions, partitions);
         }
     }
 

@@ -1,5 +1,6 @@
 //! What a run came to: one JSON object, and the exit code.
 
+use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -20,6 +21,8 @@ pub struct Figures {
     began: Duration,
     cpu_s_before: f64,
     fields: Map<String, Value>,
+    /// Why the harness itself could not go on.
+    trouble: Option<String>,
     /// What must not be; any of them fails the run.
     pub violations: Vec<String>,
 }
@@ -33,8 +36,10 @@ impl Figures {
             began: elapsed(),
             cpu_s_before: cpu_seconds_with_children(),
             fields: Map::new(),
+            trouble: None,
             violations: Vec::new(),
         };
+        figures.set("seeds", json!(1));
         figures.set("seed", json!(seed));
         for field in EVERYWHERE {
             figures.set(field, json!(0));
@@ -58,12 +63,26 @@ impl Figures {
         self.fields.get(name).and_then(Value::as_u64).unwrap_or_default()
     }
 
+    /// Notes that the harness itself could not go on; what was counted and found before stays.
+    pub fn trouble(&mut self, error: &io::Error) {
+        self.trouble.get_or_insert_with(|| error.to_string());
+    }
+
+    /// Whether the run came to its end.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.trouble.is_none()
+    }
+
     /// Adds what a part counted, and what it found.
     pub fn absorb(&mut self, part: Self) {
         for field in EVERYWHERE {
             self.add(field, part.number(field));
         }
         let name = part.name;
+        if let Some(trouble) = part.trouble {
+            self.trouble.get_or_insert(format!("{name}: {trouble}"));
+        }
         self.violations.extend(part.violations.into_iter().map(|violation| format!("{name}: {violation}")));
     }
 
@@ -73,6 +92,9 @@ impl Figures {
         let tenths = |seconds: f64| json!((seconds * 10.0).round() / 10.0);
         let mut whole = self.fields.clone();
         whole.insert("name".to_owned(), json!(self.name));
+        if let Some(trouble) = &self.trouble {
+            whole.insert("error".to_owned(), json!(trouble));
+        }
         whole.insert("violations".to_owned(), json!(self.violations.len()));
         whole.insert("wall_s".to_owned(), tenths(elapsed().saturating_sub(self.began).as_secs_f64()));
         whole.insert("cpu_s".to_owned(), tenths(cpu_seconds_with_children() - self.cpu_s_before));
@@ -85,7 +107,14 @@ impl Figures {
         for violation in &self.violations {
             eprintln!("VIOLATION {violation}");
         }
+        if let Some(trouble) = &self.trouble {
+            eprintln!("error: {trouble}");
+        }
         println!("{}", self.line());
-        if self.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FOUND) }
+        match (&self.trouble, self.violations.is_empty()) {
+            (_, false) => ExitCode::from(FOUND),
+            (Some(_), true) => ExitCode::FAILURE,
+            (None, true) => ExitCode::SUCCESS,
+        }
     }
 }

@@ -1,10 +1,12 @@
 //! A client of one connection: requests one after the other, nothing kept when it breaks.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use serde_json::Value;
+
+use crate::finding::caused;
 
 /// Longest wait for a connection, for bytes of an answer, or for room to write in.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -35,7 +37,11 @@ impl Connection {
     /// # Errors
     /// Nobody listens.
     pub fn open(address: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
+        let stream = TcpStream::connect_timeout(&address, TIMEOUT).map_err(|error| match error.kind() {
+            // Anything else, such as too many open files, is of this process.
+            ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset | ErrorKind::TimedOut => caused(error),
+            _ => error,
+        })?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(TIMEOUT))?;
         stream.set_write_timeout(Some(TIMEOUT))?;
@@ -63,10 +69,14 @@ impl Connection {
     }
 
     fn exchange(&mut self, request: Vec<u8>) -> io::Result<Answer> {
+        self.answered(request).map_err(caused)
+    }
+
+    fn answered(&mut self, request: Vec<u8>) -> io::Result<Answer> {
         self.stream.get_mut().write_all(&request)?;
         let first = self.line()?;
         let status = first.split(' ').nth(1).and_then(|status| status.parse().ok());
-        let status = status.ok_or(io::ErrorKind::InvalidData)?;
+        let status = status.ok_or(ErrorKind::InvalidData)?;
         let mut length = 0;
         loop {
             let line = self.line()?.to_ascii_lowercase();
@@ -85,7 +95,7 @@ impl Connection {
     fn line(&mut self) -> io::Result<String> {
         let mut line = String::new();
         if self.stream.read_line(&mut line)? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+            return Err(ErrorKind::UnexpectedEof.into());
         }
         Ok(line.trim_end().to_owned())
     }

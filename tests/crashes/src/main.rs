@@ -5,6 +5,7 @@
 mod ci;
 mod faults;
 mod figures;
+mod finding;
 mod flips;
 mod http;
 mod images;
@@ -146,30 +147,36 @@ impl How {
 
 fn main() -> ExitCode {
     let Cli { part, how } = Cli::parse();
-    match run(&part, how) {
-        Ok(figures) => figures.end(),
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    run(&part, how).end()
 }
 
-fn run(part: &Part, how: How) -> io::Result<Figures> {
-    let (folder, jobs) = (how.folder(part.name())?, how.jobs());
-    let kept = folder.clone();
-    let How { seed, program, preload, .. } = how;
-    let figures = match *part {
-        Part::Kills { count } => kills::run(&Kills { program, folder, count, seed, jobs })?,
-        Part::Flips { count } => flips::run(&Flips { program, folder, count, seed, jobs })?,
-        Part::Images { count, lying: is_lying } => {
-            images::run(&Images { program, preload, folder, count, seed, jobs, is_lying })?
+/// Runs a part. The folder stays when something was found, or the harness itself could not go on.
+fn run(part: &Part, how: How) -> Figures {
+    let (name, seed, jobs) = (part.name(), how.seed, how.jobs());
+    let folder = match how.folder(name) {
+        Ok(folder) => folder,
+        Err(error) => {
+            let mut figures = Figures::begin(name, seed);
+            figures.trouble(&error);
+            return figures;
         }
-        Part::Faults { count } => faults::run(&Faults { program, preload, folder, count, seed, jobs })?,
-        Part::Ci => ci::run(&Dose { program, preload, folder, seed, jobs })?,
     };
-    if figures.violations.is_empty() {
-        std::fs::remove_dir_all(kept)?;
+    let kept = folder.clone();
+    let How { program, preload, .. } = how;
+    let mut figures = match *part {
+        Part::Kills { count } => kills::run(&Kills { program, folder, count, seed, jobs }),
+        Part::Flips { count } => flips::run(&Flips { program, folder, count, seed, jobs }),
+        Part::Images { count, lying: is_lying } => {
+            images::run(&Images { program, preload, folder, count, seed, jobs, is_lying })
+        }
+        Part::Faults { count } => faults::run(&Faults { program, preload, folder, count, seed, jobs }),
+        Part::Ci => ci::run(&Dose { program, preload, folder, seed, jobs }),
+    };
+    if figures.violations.is_empty()
+        && figures.is_whole()
+        && let Err(error) = std::fs::remove_dir_all(kept)
+    {
+        figures.trouble(&error);
     }
-    Ok(figures)
+    figures
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::finding::caused;
 use crate::wait::{elapsed, pause};
 
 const LOOK_EVERY: Duration = Duration::from_millis(1);
@@ -70,7 +71,8 @@ impl Process {
             .stdin(Stdio::null())
             .stdout(out.try_clone()?)
             .stderr(out)
-            .spawn()?;
+            .spawn()
+            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", program.display())))?;
         Ok(Self { child, says: says.to_owned() })
     }
 
@@ -178,7 +180,7 @@ impl Patience {
 
 /// What did not happen in time.
 pub fn too_slow(what: impl Into<String>) -> io::Error {
-    io::Error::new(io::ErrorKind::TimedOut, what.into())
+    caused(io::Error::new(io::ErrorKind::TimedOut, what.into()))
 }
 
 /// The last lines of a text.

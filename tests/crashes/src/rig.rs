@@ -7,9 +7,10 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 use serde_json::Value;
 
+use crate::finding::{caused, found};
 use crate::http::Connection;
 use crate::process::{End, Patience, Process, free_address, too_slow};
 use crate::topology::{CAMPAIGN, Shape, topology};
@@ -59,7 +60,7 @@ impl Mall {
         let mut mall = Self { process, address };
         until("the downstream answers", || {
             if mall.process.ended()?.is_some() {
-                return Err(io::Error::other(format!("the downstream: {}", mall.process.tells())));
+                return Err(found(format!("the downstream: {}", mall.process.tells())));
             }
             Ok(Connection::open(address).and_then(|mut mall| mall.get("/book")).ok().map(drop))
         })?;
@@ -74,7 +75,8 @@ impl Mall {
         // Under load a connection may be refused; asking again changes nothing.
         let ask = || Connection::open(self.address).and_then(|mut mall| mall.get("/book"));
         let book = until("the downstream shows its book", || Ok(ask().ok()))?.json();
-        let count = |field: &str| book[field].as_u64().ok_or(io::ErrorKind::InvalidData);
+        let count =
+            |field: &str| book[field].as_u64().ok_or_else(|| caused(io::ErrorKind::InvalidData.into()));
         Ok(MallBook {
             effects: count("effects")?,
             double_effects: count("double_effects")?,
@@ -85,6 +87,12 @@ impl Mall {
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
         self.process.signal(signal);
+    }
+
+    /// Its number.
+    #[must_use]
+    pub fn pid(&self) -> Pid {
+        self.process.pid()
     }
 
     /// Whether it never stopped.
@@ -204,7 +212,7 @@ impl Rig {
     fn goes_on(api: &mut Connection) -> io::Result<()> {
         let standing = api.get("/readyz")?.body;
         if standing.starts_with(b"halted") {
-            return Err(io::Error::other(String::from_utf8_lossy(&standing).trim().to_owned()));
+            return Err(found(String::from_utf8_lossy(&standing).trim()));
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use hongbao_engine::log::Log;
+use hongbao_engine::log::{Log, LogError};
 use hongbao_engine::partition::Partition;
 use hongbao_engine::records::ReadBatch;
 use hongbao_schemas::award::Award;
@@ -14,8 +14,9 @@ use hongbao_segments::SegmentLog;
 use rustix::process::Signal;
 use serde_json::Value;
 
+use crate::finding::{found, or_violation};
 use crate::http::Connection;
-use crate::process::{End, Patience};
+use crate::process::{End, Patience, Process};
 use crate::rig::{DEADLINE, Mall, MallBook, Rig};
 use crate::traffic::Traffic;
 use crate::wait::{Dice, pause};
@@ -80,13 +81,22 @@ impl<'a> Story<'a> {
         Some(api)
     }
 
-    /// Lets everything end, and compares all books.
+    /// Lets everything end, and compares all books. A node that dies or does not answer on the way is a
+    /// violation.
     ///
     /// # Errors
     /// The harness itself cannot go on.
     pub fn compare(&mut self) -> io::Result<()> {
         let mut process = self.rig.start(&[])?;
-        let Some(mut api) = self.rig.connect(&mut process)? else {
+        let done = self.compare_all(&mut process);
+        or_violation(done, |what| {
+            self.violated(format!("during the comparison: {what}; {}", process.tells()));
+        })?;
+        Ok(())
+    }
+
+    fn compare_all(&mut self, process: &mut Process) -> io::Result<()> {
+        let Some(mut api) = self.rig.connect(process)? else {
             self.violated(format!("the node does not start; {}", process.tells()));
             return Ok(());
         };
@@ -98,7 +108,7 @@ impl<'a> Story<'a> {
             }
             match self.send(api) {
                 Some(same) => api = same,
-                None => return Err(io::Error::other(format!("no answer; {}", process.tells()))),
+                None => return Err(found("awards are not answered")),
             }
         }
         let lanes = match self.rig.settled(&mut api) {
@@ -148,15 +158,15 @@ impl<'a> Story<'a> {
     /// What was acknowledged is in the log (I25), read by the log's own code.
     fn log_holds_everything(&mut self) -> io::Result<()> {
         let log = log_of(&self.rig.data())?;
-        let mut found = BTreeSet::new();
+        let mut held = BTreeSet::new();
         each_record(&log, "awards", |record| {
             if let Ok(award) = Award::decode(record) {
-                found.insert(award.order_no.to_owned());
+                held.insert(award.order_no.to_owned());
             }
         })?;
         self.unknown_outcomes = unknown_outcomes(&log)?;
         let numbers = self.traffic.acknowledged().keys();
-        let lost: Vec<String> = numbers.filter(|number| !found.contains(*number)).cloned().collect();
+        let lost: Vec<String> = numbers.filter(|number| !held.contains(*number)).cloned().collect();
         if !lost.is_empty() {
             self.violated(format!("I25: {} acknowledged awards are not in the log: {lost:?}", lost.len()));
         }
@@ -179,7 +189,7 @@ impl<'a> Story<'a> {
             ));
         }
         if !self.mall.runs()? {
-            return Err(io::Error::other("the downstream has ended"));
+            return Err(found("the downstream has ended"));
         }
         Ok(())
     }
@@ -207,16 +217,17 @@ pub fn unknown_outcomes(log: &SegmentLog) -> io::Result<u64> {
 /// It cannot be opened.
 pub fn log_of(data: &Path) -> io::Result<SegmentLog> {
     let opened = SegmentLog::open_read_only(&data.join("log"));
-    opened.map(|(log, _)| log).map_err(io::Error::other)
+    opened.map(|(log, _)| log).map_err(|error| found(error.to_string()))
 }
 
 /// Gives all records of a topic.
 fn each_record(log: &SegmentLog, topic: &str, mut each: impl FnMut(&[u8])) -> io::Result<()> {
+    let unreadable = |error: LogError| found(format!("{topic}: {error}"));
     let mut batch = ReadBatch::new();
     for partition in (0..log.partitions()).map(Partition) {
-        let (mut from, end) = log.range(partition, topic).map_err(io::Error::other)?;
+        let (mut from, end) = log.range(partition, topic).map_err(unreadable)?;
         while from < end {
-            log.read(partition, topic, from, 1 << 20, &mut batch).map_err(io::Error::other)?;
+            log.read(partition, topic, from, 1 << 20, &mut batch).map_err(unreadable)?;
             for (offset, record) in batch.frames().flat_map(|frame| frame.records()) {
                 from = offset + 1;
                 each(record);

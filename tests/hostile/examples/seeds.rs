@@ -176,6 +176,38 @@ fn segment_files(dir: &Path) -> Vec<u8> {
     out
 }
 
+fn small_files() {
+    let meta = |id: &str, partitions: u16, ready: &str| {
+        format!("hongbao log\nversion 1\nid {id}\npartitions {partitions}\nready {ready}\n")
+    };
+    let ours = "68626c6f675f6964";
+    for (name, text) in [
+        ("sound", meta(ours, 1, "yes")),
+        ("unfinished", meta(ours, 1, "no")),
+        ("of_another_log", meta("0000000000000001", 1, "yes")),
+        ("two_partitions", meta(ours, 2, "yes")),
+        ("no_partitions", meta(ours, 0, "yes")),
+        ("many_partitions", meta(ours, u16::MAX, "yes")),
+        ("plus", meta(ours, 1, "yes").replace("partitions 1", "partitions +1")),
+        ("newer", meta(ours, 1, "yes").replace("version 1", "version 2")),
+        ("of_something_else", "hello\n".to_owned()),
+    ] {
+        seed("meta", name, &[&[2], text.as_bytes()].concat());
+    }
+    seed("meta", "empty", &[3]);
+    seed("meta", "without_sum", &[&[3], meta(ours, 1, "yes").as_bytes()].concat());
+    let record: Vec<u8> = (0..48).collect();
+    for (name, book) in [
+        ("one", record.clone()),
+        ("same_twice", record.repeat(2)),
+        ("torn", [&record[..], &record[..47]].concat()),
+        ("empty", Vec::new()),
+    ] {
+        seed("book", name, &[&[0], &*book].concat());
+        seed("book", &format!("{name}_unsummed"), &[&[1], &*book].concat());
+    }
+}
+
 fn segments() {
     let dir = tempfile::tempdir().unwrap();
     for (name, groups, closed) in [("one", 3, true), ("torn", 2, false), ("three", 12, true)] {
@@ -380,6 +412,7 @@ fn main() {
     json();
     topologies();
     segments();
+    small_files();
     answers();
     requests();
     rows();

@@ -13,6 +13,7 @@ mod reference;
 mod rows;
 mod segment_files;
 mod segments;
+mod small_files;
 mod topology;
 mod writers;
 
@@ -32,7 +33,7 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 17] = [
+pub const TARGETS: [Target; 19] = [
     Target { name: "award", input_bytes_max: 4096, check: records::award },
     Target { name: "journal", input_bytes_max: 4096, check: records::journal },
     Target { name: "record", input_bytes_max: 4096, check: records::record },
@@ -44,6 +45,8 @@ pub const TARGETS: [Target; 17] = [
     Target { name: "rain_profile", input_bytes_max: 4096, check: json::rain_profile },
     Target { name: "topology", input_bytes_max: 8192, check: topology::compile },
     Target { name: "segments", input_bytes_max: 16384, check: segments::open },
+    Target { name: "meta", input_bytes_max: 512, check: small_files::meta },
+    Target { name: "book", input_bytes_max: 1024, check: small_files::book },
     Target { name: "answer", input_bytes_max: 4096, check: answers::answer },
     Target { name: "wire", input_bytes_max: 4096, check: answers::wire },
     Target { name: "http", input_bytes_max: 4096, check: http::request },

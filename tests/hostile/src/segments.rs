@@ -30,6 +30,11 @@ static FOLDER: LazyLock<Option<PathBuf>> = LazyLock::new(|| {
     made.ok().map(tempfile::TempDir::keep)
 });
 
+/// Where the files of this process go; none where no folder can be made.
+pub(crate) fn folder() -> Option<&'static Path> {
+    FOLDER.as_deref()
+}
+
 /// Removes the files of this process.
 pub fn clean() {
     if let Some(folder) = &*FOLDER {

@@ -9,8 +9,13 @@ const RUNS: usize = 300;
 /// Preemptions that the second half of the runs places with care.
 const PREEMPTIONS: usize = 4;
 
+/// What is no number from 1 on is refused: whoever asked for something shall not get something else.
 fn runs() -> usize {
-    std::env::var("HONGBAO_INTERLEAVINGS").ok().and_then(|text| text.parse().ok()).unwrap_or(RUNS)
+    let Some(text) = std::env::var_os("HONGBAO_INTERLEAVINGS") else { return RUNS };
+    match text.to_str().and_then(|text| text.parse().ok()) {
+        Some(runs) if runs > 0 => runs,
+        _ => panic!("HONGBAO_INTERLEAVINGS is a number from 1 on, not {}", text.display()),
+    }
 }
 
 fn run(scheduler: impl Scheduler + 'static, scenario: fn()) {

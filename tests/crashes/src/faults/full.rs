@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 use rustix::process::Signal;
 
 use super::{Faults, Round, round_of, story};
+use crate::finding::found;
 use crate::process::{End, Process};
 use crate::rig::{DEADLINE, Mall, until};
+use crate::story::Story;
 use crate::wait::Dice;
 
 /// Size of the file system.
@@ -23,16 +25,13 @@ const FREE_BLOCKS_MAX: u64 = 100;
 struct Mounted(PathBuf);
 
 impl Mounted {
-    /// None where this process may not mount.
-    fn mount(path: &Path) -> io::Result<Option<Self>> {
+    /// Or why this process may not mount.
+    fn mount(path: &Path) -> io::Result<Result<Self, String>> {
         fs::create_dir_all(path)?;
         let place = path.to_string_lossy();
         match system("/bin/mount", &["-t", "tmpfs", "-o", SIZE, "hongbao", &place])? {
-            Some(End::Code(0)) => Ok(Some(Self(path.to_owned()))),
-            end => {
-                eprintln!("left out: no small file system can be mounted ({end:?}); full disks need root");
-                Ok(None)
-            }
+            Some(End::Code(0)) => Ok(Ok(Self(path.to_owned()))),
+            end => Ok(Err(format!("no small file system can be mounted ({end:?}); full disks need root"))),
         }
     }
 }
@@ -56,11 +55,21 @@ fn system(program: &str, arguments: &[&str]) -> io::Result<Option<End>> {
 pub fn round(faults: &Faults, home: &Path, dice: Dice) -> io::Result<Round> {
     let mut mall = Mall::start(&faults.program, home, "steady", faults.seed)?;
     let address = mall.address;
-    let mounted = Mounted::mount(&home.join("node"))?;
-    if mounted.is_none() {
-        return Ok(Round { sums: vec![("left_out".to_owned(), 1)], ..Round::default() });
-    }
+    let mounted = match Mounted::mount(&home.join("node"))? {
+        Ok(mounted) => mounted,
+        Err(why) => return Ok(Round { left_out: Some(why), ..Round::default() }),
+    };
     let mut story = story(faults, home, &mut mall, address, dice)?;
+    let attacked = attack(&mut story);
+    let mut round = round_of(story, attacked)?;
+    if !round.violations.is_empty() {
+        // The file system goes with this function.
+        round.violations.push(process_log(&mounted.0));
+    }
+    Ok(round)
+}
+
+fn attack(story: &mut Story<'_>) -> io::Result<Vec<(&'static str, u64)>> {
     let mut process = story.rig.start(&[])?;
     let mut api = story.rig.connect(&mut process)?;
     for _ in 0..BATCHES_BEFORE {
@@ -76,10 +85,9 @@ pub fn round(faults: &Faults, home: &Path, dice: Dice) -> io::Result<Round> {
         if story.traffic.is_open() { refused += 1 } else { taken += 1 }
     }
     fs::remove_file(&ballast)?;
-    let mut sums = vec![("taken_while_full".to_owned(), taken), ("refused_while_full".to_owned(), refused)];
+    let mut sums = vec![("taken_while_full", taken), ("refused_while_full", refused)];
     let Some(mut open) = api.or(story.rig.connect(&mut process)?) else {
-        story.violated(format!("F4: the node is gone; {}", process.tells()));
-        return Ok(round_of(story, sums));
+        return Err(found(format!("F4: the node is gone; {}", process.tells())));
     };
     let goes_on = until("awards are taken again, or something has halted", || {
         let standing = open.get("/readyz")?.body;
@@ -94,20 +102,14 @@ pub fn round(faults: &Faults, home: &Path, dice: Dice) -> io::Result<Round> {
         }
         Ok(is_taken.then_some(true))
     })?;
-    sums.push(("went_on".to_owned(), u64::from(goes_on)));
-    sums.push(("halted".to_owned(), u64::from(!goes_on)));
+    sums.push(("went_on", u64::from(goes_on)));
+    sums.push(("halted", u64::from(!goes_on)));
     process.signal(Signal::TERM);
     let end = process.ends_within(DEADLINE)?;
     if goes_on && end != Some(End::Code(0)) {
         story.violated(format!("a graceful stop ended with {end:?}; {}", process.tells()));
     }
-    drop(process);
-    story.compare()?;
-    if !story.violations.is_empty() {
-        // The file system goes with this function.
-        story.violated(process_log(&story.rig.folder));
-    }
-    Ok(round_of(story, sums))
+    Ok(sums)
 }
 
 fn process_log(folder: &Path) -> String {

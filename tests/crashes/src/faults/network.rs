@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::proxy::{NAMES, Proxy};
 use super::{Faults, Round, round_of, story};
 use crate::rig::Mall;
+use crate::story::Story;
 use crate::wait::{Dice, pause};
 
 const BATCHES: u64 = 150;
@@ -18,6 +19,11 @@ pub fn round(faults: &Faults, home: &Path, mut dice: Dice) -> io::Result<Round> 
     let mut mall = Mall::start(&faults.program, home, "steady", faults.seed)?;
     let proxy = Proxy::start(mall.address, dice.below(u64::MAX))?;
     let mut story = story(faults, home, &mut mall, proxy.address, dice)?;
+    let attacked = attack(&mut story, &proxy);
+    round_of(story, attacked)
+}
+
+fn attack(story: &mut Story<'_>, proxy: &Proxy) -> io::Result<Vec<(&'static str, u64)>> {
     let mut process = story.rig.start(&[])?;
     let mut api = story.rig.connect(&mut process)?;
     for _ in 0..BATCHES {
@@ -31,7 +37,5 @@ pub fn round(faults: &Faults, home: &Path, mut dice: Dice) -> io::Result<Round> 
     process.kill()?;
     story.crashes += 1;
     proxy.heal();
-    story.compare()?;
-    let counts = NAMES.iter().zip(proxy.counts()).map(|(name, count)| ((*name).to_owned(), count));
-    Ok(round_of(story, counts.collect()))
+    Ok(NAMES.into_iter().zip(proxy.counts()).collect())
 }

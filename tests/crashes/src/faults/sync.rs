@@ -9,6 +9,7 @@ use super::{Faults, Round, round_of, story};
 use crate::images::trace::{Event, Trace};
 use crate::process::Process;
 use crate::rig::{Mall, Rig};
+use crate::story::Story;
 use crate::wait::Dice;
 
 /// The sync that fails is one of the first so many.
@@ -23,13 +24,18 @@ pub fn round(faults: &Faults, home: &Path, mut dice: Dice) -> io::Result<Round> 
     let address = mall.address;
     let failing = (1 + dice.below(SYNCS)).to_string();
     let mut story = story(faults, home, &mut mall, address, dice)?;
+    let attacked = attack(faults, &mut story, &failing);
+    round_of(story, attacked)
+}
+
+fn attack(faults: &Faults, story: &mut Story<'_>, failing: &str) -> io::Result<Vec<(&'static str, u64)>> {
     let (root, record) = (story.rig.path("data"), story.rig.path("trace"));
     let preload = faults.preload.to_string_lossy().into_owned();
     let mut process = story.rig.start(&[
         ("LD_PRELOAD", preload.as_str()),
         ("HONGBAO_TRACE_ROOT", root.as_str()),
         ("HONGBAO_TRACE", record.as_str()),
-        ("HONGBAO_FAIL_SYNC", failing.as_str()),
+        ("HONGBAO_FAIL_SYNC", failing),
     ])?;
     let mut api = story.rig.connect(&mut process)?;
     for _ in 0..BATCHES {
@@ -44,10 +50,7 @@ pub fn round(faults: &Faults, home: &Path, mut dice: Dice) -> io::Result<Round> 
     story.crashes += 1;
     let trace = Trace::read(record.as_ref())?;
     let place = trace.events.iter().position(|event| matches!(event, Event::FailedSync { .. }));
-    let Some(place) = place else {
-        story.compare()?;
-        return Ok(round_of(story, vec![("not_reached".to_owned(), 1)]));
-    };
+    let Some(place) = place else { return Ok(vec![("not_reached", 1)]) };
     let (path, is_synced_again, answers) = after_failure(&trace, place);
     if !has_stopped {
         story.violated(format!(
@@ -61,10 +64,13 @@ pub fn round(faults: &Faults, home: &Path, mut dice: Dice) -> io::Result<Round> 
     if path.starts_with("log/") && answers > ANSWERS_AFTER {
         story.violated(format!("I25: {answers} answers after sync {failing}, of {path}, had failed"));
     }
-    drop(process);
-    story.compare()?;
-    let kind = path.split('/').next().unwrap_or_default().to_owned();
-    Ok(round_of(story, vec![(format!("failed_in_{kind}"), 1)]))
+    let place = match path.split('/').next() {
+        Some("log") => "failed_in_log",
+        Some("ledger") => "failed_in_ledger",
+        Some("state") => "failed_in_state",
+        _ => "failed_elsewhere",
+    };
+    Ok(vec![("failed", 1), (place, 1)])
 }
 
 /// The file, whether it was synced again, and how many answers left behind the failure.

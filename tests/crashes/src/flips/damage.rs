@@ -7,8 +7,12 @@ use std::path::{Path, PathBuf};
 use crate::wait::Dice;
 
 /// Kinds of files. A book of a simulated downstream is not ours, and logs for people hold no state.
-pub const KINDS: [&str; 8] =
-    ["segment", "table", "manifest", "current", "options", "meta", "identity", "folder"];
+pub const KINDS: [&str; 9] =
+    ["segment", "end", "table", "manifest", "current", "options", "meta", "identity", "folder"];
+/// The last bytes written to a partition of a log, which may look like a torn write. Not a kind of file,
+/// but a place that chance alone seldom meets.
+const END: &str = "end";
+const END_BYTES: u64 = 4 << 10;
 
 /// What was changed.
 #[derive(Clone, Debug)]
@@ -49,6 +53,23 @@ fn files(folder: &Path, found: &mut Vec<(PathBuf, u64)>) -> io::Result<()> {
     Ok(())
 }
 
+/// Files of a kind; of segments the last one of each partition, where their ends are wanted.
+fn of_kind(all: Vec<(PathBuf, u64)>, kind: &str) -> Vec<(PathBuf, u64)> {
+    let file_kind = if kind == END { "segment" } else { kind };
+    let mut files: Vec<_> = all.into_iter().filter(|(path, _)| kind_of(path) == Some(file_kind)).collect();
+    if kind == END {
+        // In order of their numbers.
+        let next: Vec<_> = files.iter().skip(1).map(|(path, _)| path.parent().map(Path::to_owned)).collect();
+        let mut index = 0;
+        files.retain(|(path, _)| {
+            let is_last = next.get(index).is_none_or(|next| next.as_deref() != path.parent());
+            index += 1;
+            is_last
+        });
+    }
+    files
+}
+
 /// Changes one byte of a file below the folder; kinds of files take turns.
 ///
 /// # Errors
@@ -58,14 +79,18 @@ pub fn inflict(folder: &Path, number: u64, dice: &mut Dice) -> io::Result<Damage
     files(folder, &mut all)?;
     all.sort_unstable();
     let kind = KINDS[(number % KINDS.len() as u64) as usize];
-    let of_kind: Vec<_> = all.into_iter().filter(|(path, _)| kind_of(path) == Some(kind)).collect();
+    let of_kind = of_kind(all, kind);
     let none = || io::Error::other(format!("there is no file of kind {kind}"));
     let index = dice.below(of_kind.len().max(1) as u64) as usize;
     let (path, len) = of_kind.get(index).cloned().ok_or_else(none)?;
     let mut bytes = fs::read(&path)?;
     // Space that was only reserved says little: most of the time something written is changed.
     let used = bytes.iter().rposition(|byte| *byte != 0).map_or(len, |last| last as u64 + 1);
-    let at = if dice.below(8) == 0 { dice.below(len) } else { dice.below(used) };
+    let at = match dice.below(8) {
+        _ if kind == END => used.saturating_sub(1 + dice.below(END_BYTES)),
+        0 => dice.below(len),
+        _ => dice.below(used),
+    };
     let byte = &mut bytes[at as usize];
     let what = match dice.below(5) {
         0 if *byte != 0 => {

@@ -2,7 +2,9 @@
 //! refuses, halts or reports; it never goes on with something else (F5, I26).
 
 mod damage;
+mod torn;
 mod trial;
+mod verdict;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -13,10 +15,12 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use crate::figures::Figures;
+use crate::finding::or_violation;
 use crate::jobs::{on_threads, prepared};
 use crate::wait::Dice;
 use damage::Damage;
-use trial::{Base, Verdict};
+use trial::Base;
+use verdict::Verdict;
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -46,14 +50,19 @@ struct Found {
 }
 
 /// Runs until there were enough flips.
-///
-/// # Errors
-/// The harness itself cannot go on.
-pub fn run(flips: &Flips) -> io::Result<Figures> {
+pub fn run(flips: &Flips) -> Figures {
     let mut figures = Figures::begin("flips", flips.seed);
     let (done, found) = (AtomicU64::new(0), Mutex::new(Found::default()));
     // Each job makes sound folders of its own first.
-    on_threads(flips.jobs.min(flips.count.div_ceil(JOB_FLIPS)), |job| work(flips, job, &done, &found))?;
+    let jobs = flips.jobs.min(flips.count.div_ceil(JOB_FLIPS));
+    let worked = on_threads(jobs, |job| {
+        let worked = work(flips, job, &done, &found);
+        let violated = |what| found.lock().violations.push(format!("job {job}: {what}"));
+        or_violation(worked, violated).map(drop)
+    });
+    if let Err(error) = worked {
+        figures.trouble(&error);
+    }
     let Found { outcomes, sums: all, violations } = found.into_inner();
     for (name, sum) in all {
         figures.set(name, json!(sum));
@@ -66,12 +75,13 @@ pub fn run(flips: &Flips) -> io::Result<Figures> {
     figures.set("outcomes", sums.iter().map(|(verdict, count)| (*verdict, json!(count))).collect::<Value>());
     figures.set("outcomes_by_file", json!(outcomes));
     for kind in damage::KINDS {
-        if !outcomes.contains_key(kind) && flips.count >= damage::KINDS.len() as u64 {
+        let is_enough = flips.count >= damage::KINDS.len() as u64 && figures.is_whole();
+        if !outcomes.contains_key(kind) && is_enough {
             figures.violations.push(format!("too weak: nothing was changed in a file of kind {kind}"));
         }
     }
     figures.violations.extend(violations);
-    Ok(figures)
+    figures
 }
 
 fn work(flips: &Flips, job: u64, done: &AtomicU64, found: &Mutex<Found>) -> io::Result<()> {
@@ -87,7 +97,9 @@ fn work(flips: &Flips, job: u64, done: &AtomicU64, found: &Mutex<Found>) -> io::
         let mut dice = Dice(flips.seed.wrapping_mul(0x1_0000_0001) ^ (number << 8));
         let base = &bases[dice.below(2) as usize];
         let (trial, damage) = base.damaged(number, &mut dice)?;
-        let verdict = base.judge(&trial, &damage)?;
+        let mut failed = String::new();
+        let verdict = or_violation(base.judge(&trial, &damage), |what| failed = what)?;
+        let verdict = verdict.unwrap_or(Verdict::Different(failed));
         let mut found = found.lock();
         *found.outcomes.entry(damage.kind).or_default().entry(verdict.name()).or_default() += 1;
         if let Verdict::Different(what) = verdict {

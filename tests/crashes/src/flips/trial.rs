@@ -10,6 +10,9 @@ use serde_json::Value;
 
 use super::Flips;
 use super::damage::{self, Damage};
+use super::torn::may_lose;
+use super::verdict::{Ran, Verdict, halts, is_behind, refuses};
+use crate::finding::{found, told};
 use crate::http::Connection;
 use crate::process::{End, Process};
 use crate::rig::{DEADLINE, Mall, MallBook, Pendants, Rig, until};
@@ -35,41 +38,10 @@ pub struct Base {
     pub figures: Vec<(&'static str, u64)>,
 }
 
-/// What became of a damaged folder.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// The node shows the same, and the audit finds nothing.
-    Equal,
-    /// The node does not start, and says why.
-    Refused,
-    /// A part of the node has halted and says why.
-    Halted,
-    /// The end of the log was taken for torn, cut off and reported: nothing behind it said that it
-    /// had been durable.
-    Cut,
-    /// What nobody has read yet is found by the audit.
-    Found,
-    /// Wrong.
-    Different(String),
-}
-
-impl Verdict {
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Equal => "equal",
-            Self::Refused => "refused",
-            Self::Halted => "halted",
-            Self::Cut => "cut_and_reported",
-            Self::Found => "found_by_audit",
-            Self::Different(_) => "different",
-        }
-    }
-}
-
 /// What a node says of itself.
 enum Standing {
     Ready(Value),
-    Halted,
+    Halted(String),
     Ended(End),
 }
 
@@ -86,11 +58,10 @@ impl Base {
         for _ in 0..BATCHES {
             let batch = traffic.batch(BATCH_ITEMS);
             let answer = api.post("/v1/awards", &batch);
-            let answer = answer
-                .map_err(|error| io::Error::new(error.kind(), format!("{error}; {}", process.tells())))?;
+            let answer = answer.map_err(|error| told(&error, &process.tells()))?;
             match answer.status {
                 200 | 202 => traffic.acknowledge(),
-                status => return Err(io::Error::other(format!("awards were answered with {status}"))),
+                status => return Err(found(format!("awards were answered with {status}"))),
             }
             pause(Duration::from_millis(2));
         }
@@ -98,7 +69,7 @@ impl Base {
             rig.settled(&mut api)?;
             process.signal(Signal::TERM);
             if process.ends_within(DEADLINE)? != Some(End::Code(0)) {
-                return Err(io::Error::other(format!("a graceful stop: {}", process.tells())));
+                return Err(found(format!("a graceful stop: {}", process.tells())));
             }
         } else {
             process.kill()?;
@@ -149,30 +120,25 @@ impl Base {
         if says.contains("panicked") {
             return Ok(Verdict::Different(format!("a panic:\n{says}")));
         }
+        let is_log = matches!(damage.kind, "segment" | "end");
+        let may_lose = if is_log { may_lose(&self.rig.data(), damage)? } else { None };
         let counts = match standing {
-            Standing::Ended(End::Code(code)) if code > 0 && says.contains("error: ") => {
+            Standing::Ended(End::Code(code)) if code > 0 && refuses(&says, damage) => {
                 return Ok(Verdict::Refused);
             }
             Standing::Ended(end) => return Ok(Verdict::Different(format!("ended with {end:?}:\n{says}"))),
-            Standing::Halted => return Ok(Verdict::Halted),
+            Standing::Halted(reasons) if halts(&reasons, damage) => return Ok(Verdict::Halted),
+            Standing::Halted(reasons) if may_lose.is_some() && is_behind(&reasons, &says) => {
+                return Ok(Verdict::Halted);
+            }
+            Standing::Halted(reasons) => {
+                return Ok(Verdict::Different(format!("halted for something else: {reasons}")));
+            }
             Standing::Ready(counts) => counts,
         };
-        // What was taken for torn is gone, from the log or from a ledger's book; it was reported.
-        let was_cut = damage.kind == "segment" && says.contains("a torn end was cut off");
-        let (end, printed) = trial.check()?;
-        if end == End::Code(0) && counts == self.counts {
-            return Ok(Verdict::Equal);
-        }
-        if was_cut {
-            return Ok(Verdict::Cut);
-        }
-        let is_unread = printed.lines().any(|line| line.starts_with("I26  FAIL"));
-        Ok(match end {
-            End::Code(3) if is_unread => Verdict::Found,
-            End::Code(1) if printed.contains("error: ") => Verdict::Found,
-            End::Code(0) => Verdict::Different(format!("counts are {counts}, were {}", self.counts)),
-            _ => Verdict::Different(format!("audit: {end:?}\n{printed}")),
-        })
+        let (audit, printed) = trial.check()?;
+        let (counts, sound, said, printed) = (&counts, &self.counts, &*says, &*printed);
+        Ok(Ran { damage, counts, sound, said, audit, printed, may_lose }.verdict())
     }
 
     /// Waits until the node is ready, halted or gone. What could change the keys of orders gets time
@@ -201,7 +167,7 @@ impl Base {
     fn looks(api: &mut Connection, may_resend: bool) -> io::Result<Option<Standing>> {
         let answer = api.get("/readyz")?;
         if answer.body.starts_with(b"halted") {
-            return Ok(Some(Standing::Halted));
+            return Ok(Some(Standing::Halted(String::from_utf8_lossy(&answer.body).into_owned())));
         }
         if answer.status != 200 || (may_resend && Rig::are_settled(api)?.is_none()) {
             return Ok(None);
@@ -220,8 +186,8 @@ impl Base {
 
 /// A connection to a node that must come up.
 fn listening(rig: &Rig, process: &mut Process) -> io::Result<Connection> {
-    let found = rig.connect(process)?;
-    found.ok_or_else(|| io::Error::other(format!("the node does not start; {}", process.tells())))
+    let connected = rig.connect(process)?;
+    connected.ok_or_else(|| found(format!("the node does not start; {}", process.tells())))
 }
 
 fn copy_all(from: &Path, to: &PathBuf) -> io::Result<()> {

@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use serde_json::json;
 
 use crate::figures::Figures;
+use crate::finding::or_violation;
 use crate::jobs::{on_threads, prepared};
 use crate::rig::Rig;
 use crate::wait::Dice;
@@ -59,14 +60,11 @@ impl Found {
 }
 
 /// Runs until there were enough images.
-///
-/// # Errors
-/// The harness itself cannot go on.
-pub fn run(images: &Images) -> io::Result<Figures> {
+pub fn run(images: &Images) -> Figures {
     let mut figures = Figures::begin("images", images.seed);
     let (begun, found) = (AtomicU64::new(0), Mutex::new(Found::default()));
     let share = (images.count / images.jobs.max(1)).clamp(1, RECORDING_IMAGES);
-    on_threads(images.jobs, |job| {
+    let done = on_threads(images.jobs, |job| {
         let mut round = 0;
         loop {
             let before = begun.fetch_add(share, Ordering::SeqCst);
@@ -75,26 +73,32 @@ pub fn run(images: &Images) -> io::Result<Figures> {
             }
             let dice = Dice(images.seed.wrapping_mul(0x1_0000_0001) ^ (before << 8));
             let home = images.folder.join(format!("job-{job}-{round}"));
-            let violations = one_recording(images, &home, share.min(images.count - before), dice, &found)?;
-            if violations > 0 {
+            let violations = one_recording(images, &home, share.min(images.count - before), dice, &found);
+            let violations = or_violation(violations, |what| {
+                found.lock().violations.push(format!("kept in {}: {what}", home.display()));
+            })?;
+            if violations != Some(0) {
                 begun.fetch_add(images.count, Ordering::SeqCst);
             } else {
                 fs::remove_dir_all(home)?;
             }
             round += 1;
         }
-    })?;
+    });
+    if let Err(error) = done {
+        figures.trouble(&error);
+    }
     let Found { sums, violations } = found.into_inner();
     for (name, sum) in &sums {
         figures.set(name, json!(sum));
     }
     for mode in Mode::ALL {
-        if !sums.contains_key(mode.name()) {
+        if !sums.contains_key(mode.name()) && figures.is_whole() {
             figures.violations.push(format!("too weak: no image of mode {}", mode.name()));
         }
     }
     figures.violations.extend(violations);
-    Ok(figures)
+    figures
 }
 
 /// Records a run and takes so many images of it, spread over its calls. Returns how many were wrong.

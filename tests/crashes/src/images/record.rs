@@ -9,6 +9,7 @@ use rustix::process::Signal;
 
 use super::Images;
 use super::trace::{Event, Trace};
+use crate::finding::{found, told};
 use crate::process::End;
 use crate::rig::{DEADLINE, Mall, Pendants, Rig};
 use crate::story::{log_of, unknown_outcomes};
@@ -63,7 +64,7 @@ impl Recording {
             ("HONGBAO_TRACE", record.as_str()),
         ];
         let mut process = rig.start(&variables)?;
-        let failed = |what: &str, tells: String| io::Error::other(format!("{what}; {tells}"));
+        let failed = |what: &str, tells: String| found(format!("{what}; {tells}"));
         let Some(mut api) = rig.connect(&mut process)? else {
             return Err(failed("the recorded node does not start", process.tells()));
         };
@@ -73,8 +74,7 @@ impl Recording {
             let batch = traffic.batch(1 + dice.below(BATCH_ITEMS));
             acknowledged.push(traffic.open_order_numbers());
             let answer = api.post("/v1/awards", &batch);
-            let answer = answer
-                .map_err(|error| io::Error::new(error.kind(), format!("{error}; {}", process.tells())))?;
+            let answer = answer.map_err(|error| told(&error, &process.tells()))?;
             match answer.status {
                 200 | 202 => traffic.acknowledge(),
                 status => return Err(failed(&format!("answered with {status}"), process.tells())),

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use rustix::process::Signal;
 
 use super::aim::{Aim, Target};
+use crate::finding::or_violation;
 use crate::http::Connection;
 use crate::process::{End, Patience, Process, tail};
 use crate::rig::{DEADLINE, Rig};
@@ -54,6 +55,11 @@ impl Chain<'_> {
     /// # Errors
     /// The harness itself cannot go on.
     pub fn run(mut self, kills: u64) -> io::Result<(Rig, Tally)> {
+        let done = self.attack(kills);
+        self.end(done)
+    }
+
+    fn attack(&mut self, kills: u64) -> io::Result<()> {
         let mut last: Option<&'static str> = None;
         while self.tally.kills < kills && self.story.violations.is_empty() {
             // Only in an empty folder is anything made; a kill there leaves some of it to be made.
@@ -65,7 +71,7 @@ impl Chain<'_> {
                 _ => None,
             };
         }
-        self.end()
+        Ok(())
     }
 
     /// Kills as planned, each step until it was hit or some tries are over, then compares.
@@ -73,12 +79,17 @@ impl Chain<'_> {
     /// # Errors
     /// The harness itself cannot go on.
     pub fn follow(mut self, steps: &[Vec<Target>]) -> io::Result<(Rig, Tally)> {
+        let done = self.attack_as_planned(steps);
+        self.end(done)
+    }
+
+    fn attack_as_planned(&mut self, steps: &[Vec<Target>]) -> io::Result<()> {
         for targets in steps {
             for _ in 0..TRIES {
                 let mut is_hit = false;
                 for target in targets {
                     if !self.story.violations.is_empty() {
-                        return self.end();
+                        return Ok(());
                     }
                     is_hit = self.kill_at(*target, REACH_PLANNED_WITHIN)?;
                 }
@@ -87,7 +98,7 @@ impl Chain<'_> {
                 }
             }
         }
-        self.end()
+        Ok(())
     }
 
     /// One life of the node, noted.
@@ -101,7 +112,9 @@ impl Chain<'_> {
         Ok(is_hit)
     }
 
-    fn end(mut self) -> io::Result<(Rig, Tally)> {
+    /// Compares, unless something was wrong already, and tells what it came to.
+    fn end(mut self, attacked: io::Result<()>) -> io::Result<(Rig, Tally)> {
+        or_violation(attacked, |what| self.story.violated(what))?;
         if self.story.violations.is_empty() {
             self.story.compare()?;
         }

@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use crate::figures::Figures;
+use crate::finding::or_violation;
 use crate::jobs::on_threads;
 use crate::rig::{Mall, Pendants, Rig};
 use crate::story::Story;
@@ -51,17 +52,17 @@ enum Course {
 }
 
 /// Runs until there were enough kills, and then until every place was reached.
-///
-/// # Errors
-/// The harness itself cannot go on.
-pub fn run(kills: &Kills) -> io::Result<Figures> {
+pub fn run(kills: &Kills) -> Figures {
     let aim = Mutex::new(Aim::default());
     let (begun, chains) = (AtomicU64::new(0), AtomicU64::new(0));
     let tallies = Mutex::new(Vec::new());
     let mut figures = Figures::begin("kills", kills.seed);
-    on_threads(kills.jobs, |job| work(kills, job, &aim, &begun, &chains, &tallies))?;
+    let done = on_threads(kills.jobs, |job| work(kills, job, &aim, &begun, &chains, &tallies));
+    if let Err(error) = done {
+        figures.trouble(&error);
+    }
     report(&mut figures, kills.count, &aim.into_inner(), tallies.into_inner());
-    Ok(figures)
+    figures
 }
 
 fn work(
@@ -87,7 +88,10 @@ fn work(
         } else {
             return Ok(());
         };
-        let tally = one_chain(kills, &home, chain, &course, dice, &mut mall, aim)?;
+        let mut unstarted = Tally::default();
+        let done = one_chain(kills, &home, chain, &course, dice, &mut mall, aim);
+        let tally = or_violation(done, |what| unstarted.violations.push(format!("chain {chain}: {what}")))?;
+        let tally = tally.unwrap_or(unstarted);
         if let Course::Planned(steps) = &course {
             aim.lock().give_back(steps);
         }
@@ -163,7 +167,7 @@ fn report(figures: &mut Figures, wanted: u64, aim: &Aim, tallies: Vec<Tally>) {
     figures
         .set("kills_by_point", by_place.iter().map(|(name, hits)| (*name, json!(hits))).collect::<Value>());
     // A run with fewer kills than places cannot reach them all.
-    if wanted >= POINTS.len() as u64 {
+    if wanted >= POINTS.len() as u64 && figures.is_whole() {
         for (name, tries) in aim.missing() {
             figures.violations.push(format!("too weak: {name} was never reached, tried {tries} times"));
         }
