@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hongbao_engine::log::LogError;
-use hongbao_segments::{Device, OsDevice, PartitionRecovery, SegmentLog, SegmentOptions};
+use hongbao_segments::{Device, OsDevice, PartitionRecovery, SegmentLog, SegmentOptions, UnsyncedDevice};
 use support::faulty::{Fault, FaultyDevice};
 use support::{
-    Contents, Unsynced, ZERO, append_groups, contents, copied, expected, group, open, open_over, segments,
-    small, try_contents, try_open, wait_sealed,
+    Contents, ZERO, append_groups, contents, copied, expected, group, open, open_over, segments, small,
+    try_contents, try_open, wait_sealed,
 };
 
 const FRAME_HEADER_BYTES: u64 = 256;
@@ -33,7 +33,7 @@ struct Killed {
 /// A log as a killed process leaves it. Its first segment has a footer, which says that the first
 /// group of the second one was durable.
 fn killed() -> Killed {
-    killed_over(Arc::new(Unsynced), true)
+    killed_over(Arc::new(UnsyncedDevice), true)
 }
 
 /// The same with no footer, so that nothing says that the second segment was ever synced.

@@ -120,10 +120,10 @@ impl Scope<'_> {
         let (index, at) = (usize::from(partition), Partition(partition));
         let trimmed = self.trimmed(partition);
         if trimmed == Some(JOURNAL) && self.oracles.has_lost_track(partition) {
-            return Ok(());
+            return Ok(None);
         }
         if trimmed == Some(JOURNAL) {
-            return self.effects(at, self.oracles.journal(partition), report, counts);
+            return self.effects(at, self.oracles.journal(partition), report, counts).map(|()| None);
         }
         if trimmed.is_none() {
             self.intake(&log, at, report, counts)?;
