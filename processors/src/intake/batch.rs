@@ -65,13 +65,16 @@ impl Keys {
     /// Adds the key of an order number and returns its seat.
     #[inline]
     fn add(&mut self, order_no: &OrderNo<'_>) -> usize {
+        let begins = self.bytes.len();
+        order_no.store_key(&mut self.bytes);
         if mutant!(M80) {
+            self.bytes.truncate(begins);
             let rest = [order_no.scene_id(), order_no.rain_id(), order_no.award_type(), order_no.stage()];
             self.bytes.extend(rest.join("_").bytes());
-        } else if mutant!(M81) {
+        }
+        if mutant!(M81) {
+            self.bytes.truncate(begins);
             self.bytes.extend([order_no.act_id(), order_no.scene_id()].join("_").bytes());
-        } else {
-            order_no.store_key(&mut self.bytes);
         }
         self.ends.push(self.bytes.len());
         self.ends.len() - 1

@@ -71,10 +71,11 @@ impl UserRow {
         let account = self.account(asset);
         if mutant!(M82) {
             account.credited_minor += i128::from(amount_minor);
-        } else if mutant!(M75) {
-            account.pending_minor = i128::from((account.pending_minor as i64).wrapping_add(amount_minor));
-        } else {
-            account.pending_minor += i128::from(amount_minor);
+            return;
+        }
+        account.pending_minor += i128::from(amount_minor);
+        if mutant!(M75) {
+            account.pending_minor = i128::from(account.pending_minor as i64);
         }
     }
 

@@ -193,12 +193,14 @@ impl Simulation {
         Decision { after, reply }
     }
 
-    /// Takes a query.
+    /// Takes a query. What it says is credited is in the book's file.
     pub fn ask(&mut self, key: &str, now_ms: i64) -> AskDecision {
         self.advance(now_ms);
         let after = self.latency();
         let is_out = self.profile.is_out(since(self.began_ms, now_ms));
-        if is_out || self.chance(self.profile.ask_fails) {
+        // A late effect may just have come, and must not be told of before it is on disk.
+        let is_unwritten = self.book.flush().is_err();
+        if is_out || is_unwritten || self.chance(self.profile.ask_fails) {
             return AskDecision { after, result: None };
         }
         let digest = key_digest(key);

@@ -118,6 +118,21 @@ fn asking_tells_what_is_remembered() {
     }
 }
 
+/// A process that is killed right after the answer must find the effect in the book again.
+#[test]
+fn a_late_effect_is_in_the_file_before_it_is_told_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("book");
+    let profile = Profile { late_effect: 1000, ..Profile::steady() };
+    let mut simulation = Simulation::new(profile, 1, Book::open(&path).unwrap(), 1_000);
+    let keys = keys(1);
+    simulation.decide(&items(&keys), 1_000);
+    assert_eq!(simulation.ask(&keys[0], 100_000).result, Some("credited"));
+    let mut written = Vec::new();
+    crate::simulated::file::read_book(&path, |record| written.push(record.key)).unwrap();
+    assert_eq!(written.len(), ITEMS);
+}
+
 #[test]
 fn above_its_cap_it_throttles() {
     let profile = Profile { rate_cap: Some(100), ..Profile::steady() };
