@@ -81,7 +81,7 @@ impl Figures {
         }
         let name = part.name;
         if let Some(trouble) = part.trouble {
-            self.trouble.get_or_insert(format!("{name}: {trouble}"));
+            self.trouble.get_or_insert_with(|| format!("{name}: {trouble}"));
         }
         self.violations.extend(part.violations.into_iter().map(|violation| format!("{name}: {violation}")));
     }

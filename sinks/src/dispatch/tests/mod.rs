@@ -5,6 +5,7 @@ mod breaking;
 mod crashes;
 mod gaps;
 mod halting;
+mod held_up;
 mod kit;
 mod limits;
 mod opening;
