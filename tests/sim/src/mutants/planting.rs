@@ -47,7 +47,8 @@ pub fn command(hunt: &Hunt) -> Result<bool, String> {
     }
     caught.sort_unstable();
     let (median, worst) = (caught.get(caught.len() / 2).copied(), caught.last().copied());
-    let is_quick = median.is_none_or(|seeds| seeds <= MEDIAN_SEEDS_MAX)
+    // A median of some says nothing.
+    let is_quick = median.is_none_or(|seeds| seeds <= MEDIAN_SEEDS_MAX || !hunt.names.is_empty())
         && worst.is_none_or(|seeds| seeds <= WORST_SEEDS_MAX);
     if !is_quick {
         eprintln!("too slow: {median:?} seeds in the median, {worst:?} at worst");

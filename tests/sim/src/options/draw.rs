@@ -67,10 +67,15 @@ fn handover(random: &mut Random, options: &mut Options) {
     options.task.staged_bytes_max = options.task.staged_bytes_max.max(1 << 20);
     options.laziness = *random.pick(&[0, 100]);
     options.pool = None;
+    options.sync_ms = *random.pick(&[(0, 1), (1, 5), (1, 20)]);
     options.dispatch.send_within_ms = *random.pick(&[1_000, 5_000]);
     options.dispatch.intent_ahead_ms = 1_000;
     options.dispatch.key_margin_ms = 100;
     let has_limits = random.chance(500);
+    if has_limits {
+        // A process that has one partition of a lane and one that has another limit it apart.
+        options.partitions = 1;
+    }
     for lane in &mut options.lanes {
         lane.rate = has_limits.then(|| random.magnitude(5, 30));
         lane.burst = lane.rate.map(|rate| random.within(1, rate));

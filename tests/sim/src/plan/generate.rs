@@ -12,15 +12,22 @@ const AWARDS: (u64, u64) = (20, 250);
 /// Points after which a process ends while it opens, at most.
 const OPENING_POINTS_MAX: u64 = 120;
 
+/// When awards come where lanes are handed over: from then on, for so long.
+const RUSH_MS: (i64, i64) = (1_000, 500);
+
 /// The plan of a seed.
 #[must_use]
 pub fn generate(seed: u64) -> Plan {
     let options = draw(seed);
     let duration_ms = Random::of(seed, "duration").magnitude(1_000, 40_000).cast_signed();
     let mut steps = Vec::new();
-    // Where lanes are handed over they shall have much to do.
-    let awards_ms = if is_handover(seed) { duration_ms.min(1_000) } else { duration_ms };
-    awards(seed, &options, awards_ms, &mut steps);
+    if is_handover(seed) {
+        // Much comes at once, to limits that have long had nothing to do.
+        awards(seed, &options, RUSH_MS.1, &mut steps);
+        steps.iter_mut().for_each(|step| step.at_ms += RUSH_MS.0);
+    } else {
+        awards(seed, &options, duration_ms, &mut steps);
+    }
     let mut faults =
         Faults { random: Random::of(seed, "faults"), options: &options, duration_ms, steps: &mut steps };
     faults.process();
@@ -335,25 +342,35 @@ impl Faults<'_> {
         let is_handover = is_handover(self.options.seed);
         let count = if is_handover || self.random.chance(800) { self.random.magnitude(1, 8) } else { 0 };
         for _ in 0..count {
-            // Awake again before the other one has opened, while it opens, or long after.
-            let most_ms = *self.random.pick(&[20, 20, 300, 300, 5_000, 20_000]);
-            // Limits matter while one is replaced, the life of keys long after.
-            let has_limits = self.options.lanes.iter().any(|lane| lane.rate.is_some());
-            let is_long = is_handover && !has_limits && self.random.chance(700);
-            let least_ms = if is_long { 1_000 } else { 1 };
+            let (down_ms, for_ms) = self.asleep(is_handover);
             let op = Op::Zombie {
-                for_ms: self.random.magnitude(least_ms, most_ms.max(5 * least_ms)).cast_signed(),
+                for_ms: for_ms.cast_signed(),
                 awake_ms: self.random.magnitude(10, 5_000).cast_signed(),
-                down_ms: self.random.magnitude(1, 200).cast_signed(),
+                down_ms: down_ms.cast_signed(),
                 calls: self.random.chance(300).then(|| self.random.magnitude(1, 200)),
                 keep_permille: *self.random.pick(&[0, 300, 500, 1_000]),
                 is_empty: self.random.chance(200),
                 is_opening: self.random.chance(250),
             };
-            let until_ms = if is_handover { self.duration_ms.min(3_000) } else { self.duration_ms };
-            let at_ms = self.random.below(until_ms.cast_unsigned()).cast_signed();
+            let at_ms = match is_handover {
+                true => RUSH_MS.0 + self.random.below(2 * RUSH_MS.1.cast_unsigned()).cast_signed(),
+                false => self.at(),
+            };
             self.steps.push(Step { at_ms, op });
         }
+    }
+
+    /// After how long the other one starts, and the zombie is awake again: before the other one has
+    /// opened, while it opens, or long after.
+    fn asleep(&mut self, is_handover: bool) -> (u64, u64) {
+        let most_ms = *self.random.pick(&[20, 20, 300, 300, 5_000, 20_000]);
+        if is_handover && self.random.chance(700) {
+            // Within the second in which limits count, or when keys are forgotten.
+            let has_limits = self.options.lanes.iter().any(|lane| lane.rate.is_some());
+            let (least_ms, most_ms) = if has_limits { (50, 600) } else { (1_000, 5_000) };
+            return (self.random.magnitude(1, 30), self.random.magnitude(least_ms, most_ms));
+        }
+        (self.random.magnitude(1, 200), self.random.magnitude(1, most_ms))
     }
 
     /// What no system survives: the partition must halt and say so, and others go on. Rare, since

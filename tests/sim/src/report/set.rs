@@ -16,7 +16,7 @@ use crate::trace::Trace;
 use crate::world::run;
 
 /// Sets of at least so many seeds must have met everything in [`EXPECTED`].
-pub const STRONG_SEEDS: u64 = 2_000;
+pub const STRONG_SEEDS: u64 = 6_000;
 
 /// What a set must have met, or its generator is too weak.
 pub const EXPECTED: [&str; 87] = [
