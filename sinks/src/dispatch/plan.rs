@@ -4,6 +4,7 @@
 use crate::batch::{Batch, Part};
 use crate::downstream::Reason;
 
+use hongbao_engine::mutant;
 use hongbao_schemas::journal::CreditStage;
 
 use super::Dispatcher;
@@ -69,19 +70,21 @@ impl Dispatcher {
         Some(Budget { batches, orders, batch_max, fresh_room, is_probe })
     }
 
-    /// Whether a probe that should be an order not tried before is for another lane to plan, which has
-    /// such orders and may.
+    /// Whether a probe that should be an order not tried before is for another lane to plan: this one has
+    /// none that it may plan, and the other has.
     fn leaves_probe(&mut self, index: usize, now: Now) -> bool {
         let line = self.lanes[index].line;
-        if !self.lines[line].sends.breaker.probes_fresh() || self.lanes[index].has_fresh() {
-            return false;
-        }
-        (0..self.lanes.len()).any(|other| {
-            let lane = &self.lanes[other];
-            let is_able =
-                lane.line == line && lane.has_fresh() && lane.fresh_room(self.policy.held_orders_max) > 0;
-            is_able && self.lanes[other].stock_orders < self.stock_orders_max(other, now)
-        })
+        self.lines[line].sends.breaker.probes_fresh()
+            && !self.may_plan_fresh(index, now)
+            && (0..self.lanes.len())
+                .any(|other| self.lanes[other].line == line && self.may_plan_fresh(other, now))
+    }
+
+    fn may_plan_fresh(&mut self, index: usize, now: Now) -> bool {
+        let lane = &self.lanes[index];
+        lane.has_fresh()
+            && lane.fresh_room(self.policy.held_orders_max) > 0
+            && self.lanes[index].stock_orders < self.stock_orders_max(index, now)
     }
 
     /// Orders of a lane that may wait with an intent: what its limits let go in `intent_ahead`, so
@@ -114,7 +117,7 @@ impl Dispatcher {
     /// takes one that was: that one may fail by itself, and the lane would stay closed (I27).
     fn plan_lane(&mut self, index: usize, mut budget: Budget, now: Now) -> usize {
         let breaker = &self.lines[self.lanes[index].line].sends.breaker;
-        if budget.is_probe && breaker.probes_fresh() {
+        if budget.is_probe && breaker.probes_fresh() && !mutant!(M93) {
             let planned = self.plan_round(index, &mut budget, true, now);
             if planned > 0 {
                 return planned;

@@ -95,9 +95,17 @@ fn an_order_that_fails_by_itself_does_not_keep_the_lane_closed() {
 
 #[test]
 fn an_order_that_fails_by_itself_does_not_keep_the_other_lanes_of_its_downstream_closed() {
+    // Its lane may have others that it may not take on.
+    for (orders, held_orders_max) in [(1, 65_536), (5, 1)] {
+        others_are_credited(orders, held_orders_max);
+    }
+}
+
+fn others_are_credited(orders: u64, held_orders_max: usize) {
     let mut world = World::new(&["cash", "coupon"], 1);
     world.spec.policy.breaker.open_max = Duration::from_secs(2);
-    world.orders("cash", 0, 1);
+    world.spec.policy.held_orders_max = held_orders_max;
+    world.orders("cash", 0, orders);
     let (bank, script) = Scripted::new(&world, Capabilities { key_life: KeyLife::Forever, ..NO_QUERY });
     script.lock().by = Some(Box::new(|sent| {
         let outcome = if sent.lane == "cash" { unknown() } else { Outcome::Credited };

@@ -116,6 +116,14 @@ impl Ran<'_> {
                         && findings.len() as u64 <= lost.records
                         && findings.iter().all(|finding| finding.contains(GONE) || is_more(finding, lost))
                 }
+                // Lost intents are missed where their orders took effect.
+                End::Code(3) => {
+                    failing(self.printed) == ["I12"]
+                        && lost.records > 0
+                        && findings.iter().all(|finding| {
+                            finding.contains("took effect without an intent") || finding.starts_with("and ")
+                        })
+                }
                 _ => false,
             }
     }
@@ -142,7 +150,11 @@ pub fn is_behind(reasons: &str, said: &str) -> bool {
     let mut lines = reasons.lines().skip(1).filter(|line| !line.is_empty()).peekable();
     said.contains(CUT)
         && lines.peek().is_some()
-        && lines.all(|line| line.contains(" has applied ") && line.contains(", but the log ends at "))
+        && lines.all(|line| {
+            let tells = |words: [&str; 2]| words.iter().all(|word| line.contains(word));
+            tells([" has applied ", ", but the log ends at "])
+                || tells(["the ledger's book, ", ", which the store has seen"])
+        })
 }
 
 fn is_told(text: &str, damage: &Damage) -> bool {

@@ -4,6 +4,7 @@
 
 pub mod audit;
 mod cash_first;
+mod fresh;
 mod served;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -21,6 +22,7 @@ use crate::operator::LANES;
 use crate::options::Options;
 
 use cash_first::CashFirst;
+use fresh::Fresh;
 
 /// Something that must never be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,6 +85,7 @@ pub struct Oracles<'l> {
     /// Questions within the last second, by lane.
     asks: Vec<VecDeque<i64>>,
     cash_first: Option<CashFirst>,
+    fresh: Fresh,
     served: Served,
     /// Last order of each lane up to which the views said that all have ended, by partition.
     low_water: BTreeMap<(u16, &'static str), u64>,
@@ -110,6 +113,7 @@ impl<'l> Oracles<'l> {
             sends,
             asks,
             cash_first,
+            fresh: Fresh::default(),
             served: BTreeMap::new(),
             low_water: BTreeMap::new(),
             lost_track: BTreeSet::new(),
@@ -378,6 +382,20 @@ impl<'l> Oracles<'l> {
                 format!("{} orders of {} held, {most} allowed", lane.held, lane.lane),
             )),
         }
+    }
+
+    /// Orders that were never tried do not wait for those that fail by themselves (I27). To be asked
+    /// once faults have stopped, in a world in which no partition has halted for good.
+    ///
+    /// # Errors
+    /// The violation.
+    pub fn look_at_fresh(
+        &mut self,
+        lanes: &StatusBoard,
+        options: &Options,
+        now_ms: i64,
+    ) -> Result<(), Violation> {
+        self.fresh.look(&self.journals, lanes, options.dispatch.held_orders_max as u64, now_ms)
     }
 
     /// Time of the journal of a partition, in milliseconds since the Unix epoch.

@@ -412,6 +412,10 @@ impl World<'_, '_> {
         self.run_deferred()?;
         if let Some(process) = &self.process {
             self.oracles.bounded(&process.lanes, &self.plan.options)?;
+            if self.is_healed && self.doomed.is_empty() {
+                let now_ms = self.estate.clock.now_ms();
+                self.oracles.look_at_fresh(&process.lanes, &self.plan.options, now_ms)?;
+            }
         }
         self.look_at_answers()
     }

@@ -1,0 +1,63 @@
+//! Once faults have stopped, orders that fail by themselves delay no others (I27).
+
+use hongbao_audit::JournalAudit;
+use hongbao_sinks::dispatch::{LaneState, StatusBoard};
+
+use crate::operator::LANES;
+
+use super::Violation;
+
+/// Orders that were never tried wait at most so long for the next of them to be tried, after the
+/// faults. Pauses, breakers and limits of worlds are seconds; the lives of keys, which orders that
+/// fail by themselves may take, are minutes.
+const WAITS_MAX_MS: i64 = 120_000;
+
+/// How long lanes have tried none of the orders that were never tried.
+#[derive(Debug, Default)]
+pub struct Fresh {
+    lanes: [Option<Since>; LANES.len()],
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Since {
+    untried: usize,
+    at_ms: i64,
+}
+
+impl Fresh {
+    /// Looks at all lanes. One that may take on no more orders (I29), or has halted, owes nothing.
+    ///
+    /// # Errors
+    /// The violation.
+    pub fn look(
+        &mut self,
+        journals: &[JournalAudit<'_>],
+        lanes: &StatusBoard,
+        held_orders_max: u64,
+        now_ms: i64,
+    ) -> Result<(), Violation> {
+        let board = lanes.lanes();
+        for (index, name) in LANES.iter().enumerate() {
+            let goes_on = board.iter().any(|lane| {
+                *lane.lane == **name
+                    && matches!(lane.state, LaneState::Running | LaneState::Out)
+                    && lane.held < held_orders_max
+            });
+            let orders = journals.iter().map(|audit| audit.journal.orders_of_lane(name));
+            let untried = orders.flatten().filter(|order| order.intents == 0 && !order.is_ended()).count();
+            let last = &mut self.lanes[index];
+            let is_stuck = last.is_some_and(|last| last.untried <= untried);
+            if untried == 0 || !goes_on || !is_stuck {
+                *last = (untried > 0 && goes_on).then_some(Since { untried, at_ms: now_ms });
+                continue;
+            }
+            let waits_ms = last.map_or(0, |last| now_ms - last.at_ms);
+            if waits_ms > WAITS_MAX_MS {
+                let what =
+                    format!("{untried} orders of {name} wait for {waits_ms} ms, none of them was tried");
+                return Err(Violation::new("I27", what));
+            }
+        }
+        Ok(())
+    }
+}
