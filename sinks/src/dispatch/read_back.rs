@@ -58,7 +58,7 @@ impl Dispatcher {
 
     fn read_back_track(&mut self, lane: usize, track: usize) -> Result<usize, Stop> {
         let place = &self.lanes[lane].tracks[track];
-        let is_late = place.lag >= self.policy.send_within;
+        let is_late = place.is_read_late(self.policy.send_within);
         if place.look.is_none() && (!place.intended.is_empty() || is_late) {
             self.look(lane, track)?;
         }
@@ -77,7 +77,7 @@ impl Dispatcher {
         let place = &mut self.lanes[lane].tracks[track];
         let durable = self.log.durable(place.partition)?;
         let batches = place.intended.iter().take_while(|(position, _)| *position <= durable).count();
-        if batches > 0 || place.lag >= self.policy.send_within {
+        if batches > 0 || place.is_read_late(self.policy.send_within) {
             let since = self.clock.monotonic();
             let (_, end) = self.log.range(place.partition, JOURNAL)?;
             let end = if mutant!(M60) { 0 } else { end };

@@ -191,9 +191,7 @@ impl Dispatcher {
         lane.stock_orders -= flight.len();
         lane.stock_batches -= 1;
         if !flight.is_held {
-            let track = &mut lane.tracks[flight.track];
-            track.fresh_in_flight = track.fresh_in_flight.saturating_sub(flight.batch.len());
-            track.released.add(flight.batch.len());
+            lane.tracks[flight.track].release_fresh(flight.batch.len());
         }
         self.lines[lane.line].sends.take_probe(ticket);
         Some(flight)

@@ -48,9 +48,7 @@ impl Dispatcher {
         hongbao_engine::kill_point!("sink.answered");
         let ending = self.note_ending(&flight, ticket, &outcomes, pause.as_ref(), at, now);
         if !flight.is_held {
-            let track = &mut self.lanes[flight.lane].tracks[flight.track];
-            track.fresh_in_flight = track.fresh_in_flight.saturating_sub(flight.batch.len());
-            track.released.add(flight.batch.len());
+            self.lanes[flight.lane].tracks[flight.track].release_fresh(flight.batch.len());
         }
         if self.lanes[flight.lane].tracks[flight.track].is_halted() {
             return;

@@ -182,7 +182,20 @@ impl Track {
     /// so late that none could be sent in time.
     #[must_use]
     pub fn is_held_up(&self, send_within: Duration) -> bool {
-        self.is_refused || self.lag >= send_within
+        self.is_refused || self.is_read_late(send_within)
+    }
+
+    /// Whether the journal is read so late that nothing intended could be sent in time.
+    #[must_use]
+    pub fn is_read_late(&self, send_within: Duration) -> bool {
+        self.lag >= send_within
+    }
+
+    /// Fresh orders are in flight no longer, by facts that are not durable yet. A track that has halted
+    /// meanwhile does not know of them.
+    pub fn release_fresh(&mut self, count: usize) {
+        self.fresh_in_flight = self.fresh_in_flight.saturating_sub(count);
+        self.released.add(count);
     }
 
     /// Stops it for good and lets go of its orders. What it had under way is unresolved for
