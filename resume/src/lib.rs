@@ -17,20 +17,28 @@ use hongbao_sinks::journal_view::{JournalView, LaneResume, OpenRange, ViewError,
 /// Whether a lane may send in a partition, given whether orders of it are unresolved; else why not.
 pub type Admit = Box<dyn Fn(&str, u16, bool) -> Result<(), String> + Send + Sync>;
 
+/// The folds of a partition.
+pub struct PartitionFolds {
+    /// Of its awards.
+    pub intake: Arc<TaskStatus>,
+    /// Of its journal.
+    pub views: Arc<TaskStatus>,
+}
+
 /// The views of a process as sinks see them.
 pub struct FoldedJournal {
     reader: Arc<ViewsReader>,
-    /// The views' tasks, by partition.
-    tasks: Vec<Arc<TaskStatus>>,
+    /// By partition.
+    folds: Vec<PartitionFolds>,
     admit: Admit,
 }
 
 impl FoldedJournal {
-    /// The journal as these views fold it; `tasks` are theirs, by partition. Lanes that `admit`
-    /// turns away are not available.
+    /// The journal as these views fold it; `folds` by partition. Lanes that `admit` turns away are not
+    /// available.
     #[must_use]
-    pub fn new(reader: Arc<ViewsReader>, tasks: Vec<Arc<TaskStatus>>, admit: Admit) -> Self {
-        Self { reader, tasks, admit }
+    pub fn new(reader: Arc<ViewsReader>, folds: Vec<PartitionFolds>, admit: Admit) -> Self {
+        Self { reader, folds, admit }
     }
 }
 
@@ -40,11 +48,15 @@ fn unavailable(partition: Partition, what: impl ToString) -> ViewError {
 
 impl JournalView for FoldedJournal {
     fn folded(&self, partition: Partition) -> Result<Offset, ViewError> {
-        let task = self.tasks.get(usize::from(partition.0));
-        let task = task.ok_or_else(|| unavailable(partition, "there is no such partition"))?;
-        match task.halted() {
+        let folds = self.folds.get(usize::from(partition.0));
+        let PartitionFolds { intake, views } =
+            folds.ok_or_else(|| unavailable(partition, "there is no such partition"))?;
+        // Where awards were lost, so may the journal have been that says what was sent (I14): the views
+        // alone cannot tell if their store is older than the loss.
+        let lost = intake.halted().filter(|_| intake.is_log_changed());
+        match views.halted().or(lost) {
             Some(reason) => Err(unavailable(partition, reason)),
-            None => Ok(task.applied()),
+            None => Ok(views.applied()),
         }
     }
 

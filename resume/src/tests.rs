@@ -6,8 +6,8 @@ use hongbao_engine::log::Log;
 use hongbao_engine::memory::log::MemoryLog;
 use hongbao_engine::memory::store::MemoryStore;
 use hongbao_engine::records::{Envelope, Frame, RecordBuf};
-use hongbao_engine::task::{TaskPolicy, TaskPorts, TaskRunner, TaskSpec};
-use hongbao_processors::intake::JOURNAL;
+use hongbao_engine::task::{TaskError, TaskPolicy, TaskPorts, TaskRunner, TaskSpec};
+use hongbao_processors::intake::{AWARDS, JOURNAL};
 use hongbao_processors::views::{Views, ViewsLimits};
 use hongbao_schemas::award::Award;
 use hongbao_schemas::ext::Ext;
@@ -81,7 +81,13 @@ fn folded(records: &[Vec<u8>], admit: Admit) -> FoldedJournal {
     })
     .unwrap();
     task.drain().unwrap();
-    FoldedJournal::new(reader, vec![task.status()], admit)
+    FoldedJournal::new(reader, vec![PartitionFolds { intake: intake(None), views: task.status() }], admit)
+}
+
+/// An intake, closed by this error.
+fn intake(error: Option<&TaskError>) -> Arc<TaskStatus> {
+    let error = error.unwrap_or(&TaskError::StoreFull);
+    Arc::new(TaskStatus::not_opened("intake/0", P0, AWARDS, error))
 }
 
 fn everyone() -> Admit {
@@ -126,9 +132,30 @@ fn what_cannot_be_said_is_an_error_and_names_the_partition() {
         assert_eq!(view.folded(partition).unwrap_err().partition, partition.0);
         assert_eq!(view.lane(partition, "cash").unwrap_err().partition, partition.0);
     }
-    let halted = TaskStatus::not_opened("views/0", P0, JOURNAL, "its store is damaged");
-    let view = FoldedJournal::new(Arc::new(ViewsReader::new(1)), vec![Arc::new(halted)], everyone());
+    let damaged = TaskError::Other("its store is damaged".to_owned());
+    let views = Arc::new(TaskStatus::not_opened("views/0", P0, JOURNAL, &damaged));
+    let folds = vec![PartitionFolds { intake: intake(None), views }];
+    let view = FoldedJournal::new(Arc::new(ViewsReader::new(1)), folds, everyone());
     assert_eq!(view.folded(P0).unwrap_err().what, "its store is damaged");
+}
+
+/// Of a log that lost awards nobody knows what its journal lost; an intake that cannot go on for
+/// another reason keeps no credit from those whose awards it took.
+#[test]
+fn nothing_goes_on_over_a_log_that_is_not_the_one_that_was_folded() {
+    let topic = || AWARDS.to_owned();
+    let cases = [
+        (TaskError::LogBehindStore { topic: topic(), applied: 9, log_end: 4 }, true),
+        (TaskError::LastRecordChanged { topic: topic(), offset: 8, stored: 1, found: 2 }, true),
+        (TaskError::LastRecordTrimmed { topic: topic(), offset: 8, log_start: 9 }, false),
+        (TaskError::Other("its store is damaged".to_owned()), false),
+    ];
+    for (error, is_lost) in cases {
+        let mut view = folded(&[accepted(1)], everyone());
+        view.folds[0].intake = intake(Some(&error));
+        let expected = if is_lost { Err(unavailable(P0, &error)) } else { Ok(1) };
+        assert_eq!(view.folded(P0), expected);
+    }
 }
 
 #[test]

@@ -13,7 +13,7 @@ use hongbao_engine::log::Log;
 use hongbao_engine::panics;
 use hongbao_engine::partition::Partition;
 use hongbao_engine::store::Store;
-use hongbao_resume::FoldedJournal;
+use hongbao_resume::{FoldedJournal, PartitionFolds};
 use hongbao_rocks::RocksStore;
 use hongbao_sinks::dispatch::{
     DispatchError, Dispatcher, DispatcherSpec, LaneSpec, LaneStatus, PoolSpec, Ports, StatusBoard, Step,
@@ -105,14 +105,17 @@ impl Sinks {
             };
             downstreams.insert(name.to_owned(), opened);
         }
-        let tasks = spec.folds.partitions.iter().map(|partition| Arc::clone(&partition.views)).collect();
+        let folds = spec.folds.partitions.iter().map(|partition| PartitionFolds {
+            intake: Arc::clone(&partition.intake),
+            views: Arc::clone(&partition.views),
+        });
         let targets = Targets::open(spec.data, spec.topology)?;
         let admit =
             Box::new(move |lane: &str, partition, unresolved| targets.admit(lane, partition, unresolved));
         let ports = Ports {
             log: Arc::clone(spec.log),
             clock: Arc::clone(spec.clock),
-            view: Arc::new(FoldedJournal::new(Arc::clone(&spec.folds.reader), tasks, admit)),
+            view: Arc::new(FoldedJournal::new(Arc::clone(&spec.folds.reader), folds.collect(), admit)),
             downstreams,
         };
         let dispatcher = Dispatcher::open(dispatcher_spec(&spec)?, ports).context("sinks")?;

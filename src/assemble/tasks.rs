@@ -10,7 +10,7 @@ use hongbao_engine::log::Log;
 use hongbao_engine::partition::Partition;
 use hongbao_engine::seen::SeenCounters;
 use hongbao_engine::store::Store;
-use hongbao_engine::task::{Task, TaskPolicy, TaskPorts, TaskRunner, TaskSpec, TaskStatus};
+use hongbao_engine::task::{Task, TaskError, TaskPolicy, TaskPorts, TaskRunner, TaskSpec, TaskStatus};
 use hongbao_engine::worker::{Halted, WorkerOptions, Workers};
 use hongbao_processors::intake::{AWARDS, Intake, IntakeBoard, IntakeSpec, JOURNAL, STAGE};
 use hongbao_processors::views::{Views, ViewsReader};
@@ -144,7 +144,7 @@ impl OpenedFolds {
                 self.intakes.push(Box::new(intake));
                 (status, board, seen)
             }
-            Err(error) => (self.halted("intake", partition, AWARDS, &error), board, Arc::default()),
+            Err(error) => (self.halted("intake", partition, AWARDS, error), board, Arc::default()),
         }
     }
 
@@ -161,7 +161,7 @@ impl OpenedFolds {
                 self.views.push(Box::new(views));
                 status
             }
-            Err(error) => self.halted("views", partition, JOURNAL, &error),
+            Err(error) => self.halted("views", partition, JOURNAL, error),
         }
     }
 
@@ -191,11 +191,13 @@ impl OpenedFolds {
         kind: &str,
         partition: Partition,
         topic: &str,
-        error: &anyhow::Error,
+        error: anyhow::Error,
     ) -> Arc<TaskStatus> {
-        let (task, reason) = (format!("{kind}/{partition}"), format!("{error:#}"));
+        let error =
+            error.downcast::<TaskError>().unwrap_or_else(|error| TaskError::Other(format!("{error:#}")));
+        let (task, reason) = (format!("{kind}/{partition}"), error.to_string());
         tracing::error!(task, reason, "a task could not be opened");
-        let status = Arc::new(TaskStatus::not_opened(&task, partition, topic, &reason));
+        let status = Arc::new(TaskStatus::not_opened(&task, partition, topic, &error));
         self.folds.unopened.push(Halted { task, reason });
         status
     }

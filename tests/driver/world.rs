@@ -16,7 +16,7 @@ use hongbao_engine::task::{TaskPolicy, TaskPorts, TaskRunner, TaskSpec};
 use hongbao_processors::controls::ControlWriter;
 use hongbao_processors::intake::{AWARDS, Counts, Intake, IntakeBoard, IntakeSpec, JOURNAL, STAGE, Verdict};
 use hongbao_processors::views::{Views, ViewsLimits, ViewsReader};
-use hongbao_resume::FoldedJournal;
+use hongbao_resume::{FoldedJournal, PartitionFolds};
 use hongbao_schemas::control::ControlKey;
 use hongbao_schemas::settings::Settings;
 use hongbao_sinks::dispatch::{Dispatcher, DispatcherSpec, LaneSpec, Policy, PoolSpec, Ports, Step};
@@ -153,7 +153,7 @@ impl World {
         self.process().boards.iter().map(|board| board.counts()).sum()
     }
 
-    /// Folds everything that is in the log.
+    /// PartitionFolds everything that is in the log.
     pub fn fold(&mut self) {
         let process = self.process.as_mut().unwrap();
         process.intakes.iter_mut().for_each(|task| task.drain().unwrap());
@@ -216,9 +216,13 @@ impl World {
             views.push(view(partition, ports(view_store), &reader));
             boards.push(board);
         }
-        let tasks = views.iter().map(TaskRunner::status).collect();
+        let folds = intakes
+            .iter()
+            .map(TaskRunner::status)
+            .zip(views.iter().map(TaskRunner::status))
+            .map(|(intake, views)| PartitionFolds { intake, views });
         let admit = Box::new(|_: &str, _, _| Ok(()));
-        let view = Arc::new(FoldedJournal::new(reader.clone(), tasks, admit));
+        let view = Arc::new(FoldedJournal::new(reader.clone(), folds.collect(), admit));
         let downstreams = self.topology.downstreams().iter().map(|downstream| {
             let scripted = Scripted::new(downstream.kind(), self.scripts[downstream.name()].clone());
             (downstream.name().to_owned(), Box::new(scripted) as Box<dyn Downstream>)

@@ -117,7 +117,7 @@ mutants! {
     M90, "clients are told before their awards are durable (I25)";
     M91, "a failed sync is tried again and believed (I25)";
     M92, "the rows of a commit are taken in before its offset (I6)";
-    M93, "a probe is any order, also one that fails by itself (I27)";
+    M93, "orders that were tried before always go first, also as probes (I27)";
 }
 
 impl Mutant {

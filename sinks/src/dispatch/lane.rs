@@ -36,6 +36,8 @@ pub struct Lane {
     pub tracks: Vec<Track>,
     /// The next partition to plan for.
     pub cursor: usize,
+    /// Permits that its next batch waits for, and nothing else of it takes before; 0 for none.
+    pub saves_for: u64,
     /// The next partition to ask for.
     pub ask_cursor: usize,
     /// Batches whose intents are durable, in order.

@@ -148,6 +148,7 @@ fn open_lane(spec: &LaneSpec, line: usize, tracks: Vec<Track>, now: Duration) ->
         batch_max: 1,
         tracks,
         cursor: 0,
+        saves_for: 0,
         ask_cursor: 0,
         sendable: VecDeque::new(),
         stock_orders: 0,

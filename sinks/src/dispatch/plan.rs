@@ -30,6 +30,16 @@ struct Budget {
     is_probe: bool,
 }
 
+/// What a partition would have its lane plan next.
+enum Next {
+    /// Nothing is due.
+    Nothing,
+    /// These orders.
+    Batch { parts: Vec<Part>, is_held: bool },
+    /// So many orders that permits are not near for. Cut, they would leave in batches of one.
+    Permits(u64),
+}
+
 impl Dispatcher {
     /// Plans for all lanes. Returns the number of batches.
     pub(super) fn plan(&mut self, now: Now) -> usize {
@@ -40,6 +50,7 @@ impl Dispatcher {
         let mut planned = 0;
         for position in 0..self.by_rank.len() {
             let lane = self.by_rank[position];
+            self.lanes[lane].saves_for = 0;
             if let Some(budget) = self.budget(lane, now) {
                 planned += self.plan_lane(lane, budget, now);
             }
@@ -137,13 +148,20 @@ impl Dispatcher {
             if !self.may_plan(index, track, now) {
                 continue;
             }
-            let (parts, is_held) = match only_fresh {
-                true => (self.gather_fresh(index, track, budget, now), false),
+            let next = match only_fresh {
+                true => self.gather_fresh(index, track, budget, now),
                 false => self.gather(index, track, budget, now),
             };
-            if parts.is_empty() {
-                continue;
-            }
+            let (parts, is_held) = match next {
+                Next::Nothing => continue,
+                Next::Batch { parts, is_held } => (parts, is_held),
+                Next::Permits(count) => {
+                    // It would never have them if others took each as it comes.
+                    let lane = &mut self.lanes[index];
+                    (lane.cursor, lane.saves_for) = (track, count);
+                    break;
+                }
+            };
             let len = self.launch(index, track, parts, is_held, budget.is_probe, now);
             budget.batches -= 1;
             budget.orders = budget.orders.saturating_sub(len as u64);
@@ -163,11 +181,21 @@ impl Dispatcher {
         place.is_running() && !place.is_held_up(patience) && !is_slow
     }
 
-    /// The orders of the next batch, and whether they are held ones, which go first.
-    fn gather(&mut self, lane: usize, track: usize, budget: &Budget, now: Now) -> (Vec<Part>, bool) {
+    /// The next batch of a partition. Where held and fresh orders are due they take turns: permits that
+    /// are few must not all go to orders that fail again and again (I27).
+    fn gather(&mut self, lane: usize, track: usize, budget: &Budget, now: Now) -> Next {
+        if !self.lanes[lane].tracks[track].is_turn_of_held && !mutant!(M93) {
+            let fresh = self.gather_fresh(lane, track, budget, now);
+            if !matches!(fresh, Next::Nothing) {
+                return fresh;
+            }
+        }
         let most = budget.batch_max.min(usize::try_from(budget.orders).unwrap_or(usize::MAX));
-        let held = self.gather_held(lane, track, most, now);
-        if held.is_empty() { (self.gather_fresh(lane, track, budget, now), false) } else { (held, true) }
+        let parts = self.gather_held(lane, track, most, now);
+        match parts.is_empty() {
+            true => self.gather_fresh(lane, track, budget, now),
+            false => Next::Batch { parts, is_held: true },
+        }
     }
 
     /// Orders that are due to be sent again, in order of their sequence. Those for which time has
@@ -203,19 +231,22 @@ impl Dispatcher {
         parts.collect()
     }
 
-    fn gather_fresh(&mut self, lane: usize, track: usize, budget: &Budget, now: Now) -> Vec<Part> {
+    fn gather_fresh(&mut self, lane: usize, track: usize, budget: &Budget, now: Now) -> Next {
         let delay = self.lines[self.lanes[lane].line].capabilities.batch_delay;
         let fresh_share = self.lanes[lane].fresh_share(track, self.policy.held_orders_max);
         let Track { ready, ready_since, .. } = &mut self.lanes[lane].tracks[track];
         let count = budget.batch_max.min(budget.fresh_room).min(fresh_share).min(ready.len());
         let is_full = ready.len() >= budget.batch_max;
         let has_waited = now.mono.saturating_sub(*ready_since) >= delay;
-        let may_wait = count > 0 && count as u64 <= budget.orders;
-        if !may_wait || !(is_full || has_waited || budget.is_probe) {
-            return Vec::new();
+        if count == 0 || !(is_full || has_waited || budget.is_probe) {
+            return Next::Nothing;
+        }
+        if count as u64 > budget.orders && !budget.is_probe {
+            return Next::Permits(count as u64);
         }
         *ready_since = now.mono;
-        ready.take(count)
+        let most = usize::try_from(budget.orders).unwrap_or(usize::MAX);
+        Next::Batch { parts: ready.take(count.min(most)), is_held: false }
     }
 
     /// Writes the intent of a batch. Returns its number of orders.
@@ -237,6 +268,7 @@ impl Dispatcher {
             place.facts.add(CreditStage::Started, &Reason::Borrowed(""), first, count);
         }
         place.unflushed.push(ticket);
+        place.is_turn_of_held = !is_held;
         let len = batch.len();
         lane.stock_orders += len as u64;
         lane.backlog = lane.backlog.saturating_sub(len as u64);

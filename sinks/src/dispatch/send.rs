@@ -172,6 +172,8 @@ impl Dispatcher {
         let lane = &mut self.lanes[flight.lane];
         lane.counts.deferred += flight.len();
         let track = &mut lane.tracks[flight.track];
+        // It has not had its turn. Where several are withdrawn the first of them comes last here.
+        track.is_turn_of_held = flight.is_held;
         for (first, count) in flight.batch.ranges() {
             track.facts.add(CreditStage::Withdrawn, &Reason::Borrowed(why), first, count);
         }

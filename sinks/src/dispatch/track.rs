@@ -39,6 +39,8 @@ pub struct Track {
     pub ready_since: Duration,
     /// Orders kept one by one.
     pub held: HeldOrders,
+    /// Whether held orders go before fresh ones next.
+    pub is_turn_of_held: bool,
     /// Fresh orders from intent to outcome.
     pub fresh_in_flight: usize,
     /// Orders whose outcome the next process might not see yet.
@@ -143,6 +145,7 @@ impl Track {
             ready: Ready::default(),
             ready_since: Duration::ZERO,
             held: HeldOrders::default(),
+            is_turn_of_held: true,
             fresh_in_flight: 0,
             released: Released::default(),
             unflushed: Vec::new(),

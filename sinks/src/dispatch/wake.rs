@@ -53,7 +53,8 @@ impl Dispatcher {
         let delay = line.capabilities.batch_delay;
         let fresh = running(lane).filter(|track| most > 0 && track.ready.len() > 0);
         let fresh = fresh.map(|track| (track.ready_since + delay, track.ready.len().min(most) as u64));
-        let held = running(lane).filter_map(|track| Some((track.held.next_send()?, 1)));
+        let least = lane.saves_for.max(1);
+        let held = running(lane).filter_map(|track| Some((track.held.next_send()?, least)));
         let due: Vec<(Duration, u64)> = fresh.chain(held).collect();
         let waits = due.into_iter().map(|(at, count)| {
             // Intended as soon as its permits are near.

@@ -11,6 +11,9 @@ pub const START_MS: i64 = 1_801_828_800_000;
 
 const NOT_FROZEN: i64 = i64::MIN;
 
+/// An intent is older than its sending by the wait for its sync and `send_within`, at most.
+const LATELY_MS: i64 = 6_000;
+
 /// The clocks of the machine, moved by the world.
 #[derive(Debug)]
 pub struct SimClock {
@@ -18,6 +21,8 @@ pub struct SimClock {
     offset_ms: AtomicI64,
     frozen_at_ms: AtomicI64,
     booted_ms: AtomicI64,
+    /// When the wall clock went back last, and by how much.
+    went_back: (AtomicI64, AtomicI64),
 }
 
 impl Default for SimClock {
@@ -27,6 +32,7 @@ impl Default for SimClock {
             offset_ms: AtomicI64::new(0),
             frozen_at_ms: AtomicI64::new(NOT_FROZEN),
             booted_ms: AtomicI64::new(0),
+            went_back: (AtomicI64::new(-LATELY_MS), AtomicI64::new(0)),
         }
     }
 }
@@ -45,19 +51,38 @@ impl SimClock {
 
     /// The wall clock jumps.
     pub fn jump(&self, by_ms: i64) {
-        self.offset_ms.fetch_add(by_ms, Ordering::Relaxed);
+        self.change(|| _ = self.offset_ms.fetch_add(by_ms, Ordering::Relaxed));
     }
 
     /// The wall clock stops, or goes on from where the true time is.
     pub fn freeze(&self, frozen: bool) {
         let at_ms = if frozen { self.wall_ms() } else { NOT_FROZEN };
-        self.frozen_at_ms.store(at_ms, Ordering::Relaxed);
+        self.change(|| self.frozen_at_ms.store(at_ms, Ordering::Relaxed));
     }
 
     /// The wall clock is right again.
     pub fn heal(&self) {
-        self.offset_ms.store(0, Ordering::Relaxed);
-        self.frozen_at_ms.store(NOT_FROZEN, Ordering::Relaxed);
+        self.change(|| {
+            self.offset_ms.store(0, Ordering::Relaxed);
+            self.frozen_at_ms.store(NOT_FROZEN, Ordering::Relaxed);
+        });
+    }
+
+    fn change(&self, change: impl FnOnce()) {
+        let before_ms = self.wall_lately_ms();
+        let stood_ms = self.wall_ms();
+        change();
+        if self.wall_ms() < stood_ms {
+            self.went_back.0.store(self.now_ms(), Ordering::Relaxed);
+            self.went_back.1.store(before_ms - self.wall_ms(), Ordering::Relaxed);
+        }
+    }
+
+    /// What the wall clock would be had it not gone back lately: an intent may be from before that.
+    #[must_use]
+    pub fn wall_lately_ms(&self) -> i64 {
+        let is_lately = self.now_ms() - self.went_back.0.load(Ordering::Relaxed) <= LATELY_MS;
+        self.wall_ms() + if is_lately { self.went_back.1.load(Ordering::Relaxed) } else { 0 }
     }
 
     /// From now on a process runs that began then; when the one began that ran until now.

@@ -81,3 +81,12 @@ pub enum TaskError {
     #[error("{0}")]
     Other(String),
 }
+
+impl TaskError {
+    /// Whether the log certainly lacks what the store was folded from: it lost what was durable, or
+    /// is another log (rule 5, I26).
+    #[must_use]
+    pub fn is_log_changed(&self) -> bool {
+        matches!(self, Self::LogBehindStore { .. } | Self::LastRecordChanged { .. })
+    }
+}

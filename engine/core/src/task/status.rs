@@ -9,6 +9,8 @@ use crate::log::Position;
 use crate::partition::Partition;
 use crate::records::Offset;
 
+use super::TaskError;
+
 /// Where a task stands, written by its worker once per batch. The values are read one by one and
 /// may be a batch apart from each other.
 #[derive(Debug)]
@@ -26,6 +28,7 @@ pub struct TaskStatus {
     outdated: AtomicU64,
     recovered: AtomicBool,
     waits_for: AtomicU8,
+    is_log_changed: bool,
     halted: Mutex<Option<String>>,
 }
 
@@ -64,11 +67,12 @@ impl WaitsFor {
 }
 
 impl TaskStatus {
-    /// A task that could not be opened, for this reason: it has halted before its first step (I26).
+    /// A task that could not be opened: it has halted before its first step (I26).
     #[must_use]
-    pub fn not_opened(name: &str, partition: Partition, input_topic: &str, reason: &str) -> Self {
-        let status = Self::new(name, partition, input_topic, 0);
-        status.set_halted(reason);
+    pub fn not_opened(name: &str, partition: Partition, input_topic: &str, error: &TaskError) -> Self {
+        let is_log_changed = error.is_log_changed();
+        let status = Self { is_log_changed, ..Self::new(name, partition, input_topic, 0) };
+        status.set_halted(&error.to_string());
         status
     }
 
@@ -88,6 +92,7 @@ impl TaskStatus {
             outdated: AtomicU64::default(),
             recovered: AtomicBool::default(),
             waits_for: AtomicU8::default(),
+            is_log_changed: false,
             halted: Mutex::default(),
         }
     }
@@ -171,6 +176,12 @@ impl TaskStatus {
     pub fn waits_for(&self) -> WaitsFor {
         let number = self.waits_for.load(Ordering::Relaxed);
         WaitsFor::ALL.into_iter().find(|what| *what as u8 == number).unwrap_or(WaitsFor::Nothing)
+    }
+
+    /// Whether the task was not opened since its log certainly lacks what its store was folded from.
+    #[must_use]
+    pub fn is_log_changed(&self) -> bool {
+        self.is_log_changed
     }
 
     /// Why the task has stopped, if it has.

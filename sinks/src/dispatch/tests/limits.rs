@@ -1,6 +1,6 @@
 //! Rates, pools and bounds as seen by a downstream (I20, I21, I29).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::dispatch::{LaneState, PoolSpec};
@@ -91,6 +91,43 @@ fn small_rates_send_small_batches_steadily() {
         assert!(busiest(sent) as u64 <= per_second);
         assert!(total as u64 * 10 >= (per_second * 10 - 1) * 8, "{total} of {per_second}/s");
         assert!(sent.iter().any(|one| one.partition == 0) && sent.iter().any(|one| one.partition == 1));
+    }
+}
+
+/// Every other order fails whenever it is sent, and is due again at once. One partition has only such
+/// orders before long: it must not take each permit that a full batch of another one waits for.
+#[test]
+fn orders_that_fail_and_fresh_ones_take_turns_where_permits_are_few() {
+    for (per_second, burst) in [(5, 1), (5, 2), (60, 2), (60, 20)] {
+        let mut world = World::new(&["cash"], 3);
+        world.spec.lanes[0].rate = Rate::with_burst(per_second, burst);
+        world.spec.policy.attempts_max = u32::MAX;
+        world.spec.policy.backoff_base = Duration::from_millis(1);
+        world.spec.policy.backoff_max = Duration::from_millis(1);
+        world.orders("cash", 0, 4_000);
+        world.orders("cash", 1, 4_000);
+        world.orders("cash", 2, 4);
+        let script = SharedScript::default();
+        script.lock().by = Some(Box::new(|sent| {
+            let outcome = |seq: &u64| if seq.is_multiple_of(2) { unknown() } else { Outcome::Credited };
+            (Outcomes::Each(sent.seqs.iter().map(outcome).collect()), None)
+        }));
+        let able = Capabilities { can_query: false, ..WIDE };
+        let mut dispatcher = world.open(Scripted::with(&world, able, &script, 1));
+        world.run(&mut dispatcher, 60_000);
+        for partition in [0, 1] {
+            let mut tried: BTreeSet<u64> = BTreeSet::new();
+            let (mut fresh, mut again) = (0_usize, 0);
+            for sent in script.lock().sent.iter().filter(|sent| sent.partition == partition) {
+                *if tried.contains(&sent.seqs[0]) { &mut again } else { &mut fresh } += 1;
+                tried.extend(&sent.seqs);
+            }
+            let is_fair = fresh > 10 && again > 10 && fresh.abs_diff(again) <= 4 + fresh.max(again) / 4;
+            assert!(
+                is_fair,
+                "{fresh} fresh batches and {again} others of {partition}: {per_second}/s, {burst}"
+            );
+        }
     }
 }
 

@@ -33,6 +33,8 @@ pub struct Moment {
     pub now_ms: i64,
     /// The sender's wall clock.
     pub wall_ms: i64,
+    /// The latest that it may have been when this was intended.
+    pub intended_wall_ms: i64,
     /// Number of the sender's process.
     pub process: u64,
     /// Nothing in the journal is from after the start of that process, by its wall clock.
@@ -437,7 +439,7 @@ impl Partner {
 /// Whether the sender cannot know that a key's life is over: the time since the first attempt is of
 /// an earlier process, so only wall clocks tell it, and they tell too little.
 fn is_deceived(first: &Moment, now: &Moment, life_ms: u64) -> bool {
-    let by_wall_ms = now.wall_ms - first.wall_ms;
+    let by_wall_ms = now.wall_ms - first.intended_wall_ms;
     first.process != now.process && now.clock_seems_right && by_wall_ms < life_ms.cast_signed()
 }
 

@@ -185,8 +185,8 @@ impl World<'_, '_> {
                 let applied = store.rows().applied().map_or(0, |applied| applied.offset);
                 end_of(topic).is_some_and(|end| applied > end)
             };
-            let is_silent = is_ahead(&self.estate.views[index], JOURNAL);
-            let is_ahead = is_silent || is_ahead(&self.estate.intakes[index], AWARDS);
+            let is_ahead =
+                is_ahead(&self.estate.views[index], JOURNAL) || is_ahead(&self.estate.intakes[index], AWARDS);
             let must_halt = is_ahead || self.has_gap(partition);
             let name = match (is_ahead, must_halt) {
                 (true, _) => "loss.detectable",
@@ -195,7 +195,7 @@ impl World<'_, '_> {
             };
             self.stats.sometimes(name, 1);
             self.forget_halts(partition);
-            self.doomed.insert(partition, Doom::Lost { must_halt, is_noticed: is_ahead, is_silent });
+            self.doomed.insert(partition, Doom::Lost { must_halt, is_noticed: is_ahead });
         }
     }
 
@@ -330,22 +330,25 @@ impl World<'_, '_> {
         matches!(self.doomed.get(&partition), Some(Doom::Lost { is_noticed: false, .. }))
     }
 
-    /// Whether the views' store of a partition was folded from other records than its journal has.
+    /// Whether a store of a partition was folded from other records than its log has.
     fn is_ahead(&self, partition: u16) -> bool {
-        let views = &self.estate.views[usize::from(partition)];
-        let applied = views.rows().applied().map_or(0, |applied| applied.offset);
-        let end =
-            self.estate.log.undisturbed().range(Partition(partition), JOURNAL).map_or(0, |(_, end)| end);
-        applied > end || self.is_told_apart(views, partition, JOURNAL)
+        let index = usize::from(partition);
+        let stores = [(&self.estate.views[index], JOURNAL), (&self.estate.intakes[index], AWARDS)];
+        stores.into_iter().any(|(store, topic)| {
+            let applied = store.rows().applied().map_or(0, |applied| applied.offset);
+            let range = self.estate.log.undisturbed().range(Partition(partition), topic);
+            applied > range.map_or(0, |(_, end)| end) || self.is_told_apart(store, partition, topic)
+        })
     }
 
     /// Of what is lost for good by now, a process that starts must send nothing, where it can tell.
     pub(super) fn silence(&mut self) {
         for partition in 0..self.plan.options.partitions {
             let is_ahead = self.is_ahead(partition);
-            if let Some(Doom::Lost { is_silent, .. }) = self.doomed.get_mut(&partition) {
-                // The intake may have written once more what was lost, byte for byte.
-                *is_silent &= is_ahead;
+            if let Some(Doom::Lost { is_noticed, .. }) = self.doomed.get_mut(&partition) {
+                // What was lost may have been written once more, byte for byte, or the store is an
+                // older one by now.
+                *is_noticed &= is_ahead;
             }
         }
         let silent = self.doomed.iter().filter(|(_, doom)| doom.is_silent());

@@ -77,10 +77,8 @@ pub enum Doom {
     Lost {
         /// The folds must notice.
         must_halt: bool,
-        /// A fold notices at the start already.
+        /// A fold notices at the start already, so nothing is sent any more.
         is_noticed: bool,
-        /// The views do, so nothing is sent any more.
-        is_silent: bool,
     },
     /// Its log cannot be read any more; what had been written is known to the oracles.
     Damaged,
@@ -109,7 +107,7 @@ impl Doom {
     fn is_silent(&self) -> bool {
         match self {
             Self::Damaged | Self::Store { is_intake: false, .. } => true,
-            Self::Lost { is_silent, .. } => *is_silent,
+            Self::Lost { is_noticed, .. } => *is_noticed,
             Self::Trimmed { is_journal, must_halt, .. } => *is_journal && *must_halt,
             Self::Store { .. } => false,
         }

@@ -12,7 +12,7 @@ use hongbao_engine::store::Store;
 use hongbao_engine::task::{Step, Task, TaskError, TaskPolicy, TaskPorts, TaskRunner, TaskSpec, TaskStatus};
 use hongbao_processors::intake::{AWARDS, Intake, IntakeBoard, IntakeSpec, JOURNAL, STAGE};
 use hongbao_processors::views::{Views, ViewsLimits, ViewsReader};
-use hongbao_resume::FoldedJournal;
+use hongbao_resume::{FoldedJournal, PartitionFolds};
 use hongbao_sinks::dispatch::{
     BreakerPolicy, Confirm, Dispatcher, DispatcherSpec, LaneSpec, Policy, PoolSpec, Ports, StatusBoard,
 };
@@ -36,8 +36,8 @@ const COMMITS_MAX: usize = 64;
 pub enum Fold<P> {
     /// Running.
     Open(Box<TaskRunner<P>>),
-    /// Stopped, or never started.
-    Halted(String),
+    /// Never started.
+    Closed(Arc<TaskStatus>),
 }
 
 /// A process.
@@ -61,27 +61,38 @@ pub struct Process {
 }
 
 impl<P: Processor> Fold<P> {
-    fn opened(result: Result<TaskRunner<P>, TaskError>) -> Self {
+    fn opened(
+        result: Result<TaskRunner<P>, TaskError>,
+        name: &str,
+        partition: Partition,
+        input_topic: &str,
+    ) -> Self {
         match result {
             Ok(task) => Self::Open(Box::new(task)),
-            Err(error) => Self::Halted(error.to_string()),
+            Err(error) => {
+                Self::Closed(Arc::new(TaskStatus::not_opened(name, partition, input_topic, &error)))
+            }
         }
     }
 
-    /// What may be known of it.
+    /// What may be known of it, if it runs.
     pub fn status(&self) -> Option<Arc<TaskStatus>> {
         match self {
             Self::Open(task) => Some(task.status()),
-            Self::Halted(_) => None,
+            Self::Closed(_) => None,
+        }
+    }
+
+    fn status_anyway(&self) -> Arc<TaskStatus> {
+        match self {
+            Self::Open(task) => task.status(),
+            Self::Closed(status) => Arc::clone(status),
         }
     }
 
     /// Why it has stopped.
     pub fn halted(&self) -> Option<String> {
-        match self {
-            Self::Open(task) => task.status().halted(),
-            Self::Halted(reason) => Some(reason.clone()),
-        }
+        self.status_anyway().halted()
     }
 
     /// A step; whether it did anything.
@@ -114,16 +125,17 @@ impl Process {
         let mut views = Vec::new();
         for (partition, board) in (0..partitions).zip(&boards) {
             let index = usize::from(partition);
-            let intake = intake(Partition(partition), ports(estate.intakes[index].clone()), options, board);
-            intakes.push(Fold::opened(intake));
-            let view = view(Partition(partition), ports(estate.views[index].clone()), options, &reader);
-            views.push(Fold::opened(view));
+            let partition = Partition(partition);
+            let intake = intake(partition, ports(estate.intakes[index].clone()), options, board);
+            intakes.push(Fold::opened(intake, "intake", partition, AWARDS));
+            let view = view(partition, ports(estate.views[index].clone()), options, &reader);
+            views.push(Fold::opened(view, "views", partition, JOURNAL));
         }
-        let tasks = (0..)
-            .map(Partition)
-            .zip(&views)
-            .map(|(partition, fold)| fold.status().unwrap_or_else(|| Arc::new(not_open(partition))));
-        let view = Arc::new(folded_journal(&reader, tasks.collect()));
+        let folds = intakes.iter().zip(&views).map(|(intake, views)| PartitionFolds {
+            intake: intake.status_anyway(),
+            views: views.status_anyway(),
+        });
+        let view = Arc::new(folded_journal(&reader, folds.collect()));
         let mut committers = vec![committer];
         let downstreams = (0..estate.places.len())
             .map(|index| (format!("d{index}"), downstream(estate, options, index, &sender, &mut committers)));
@@ -157,13 +169,8 @@ impl Process {
 }
 
 /// The journal as the program's sinks see it. Lanes never change their downstream here.
-fn folded_journal(reader: &Arc<ViewsReader>, tasks: Vec<Arc<TaskStatus>>) -> FoldedJournal {
-    FoldedJournal::new(Arc::clone(reader), tasks, Box::new(|_, _, _| Ok(())))
-}
-
-/// Of views that cannot be opened.
-fn not_open(partition: Partition) -> TaskStatus {
-    TaskStatus::not_opened("views", partition, JOURNAL, "the views are not open")
+fn folded_journal(reader: &Arc<ViewsReader>, folds: Vec<PartitionFolds>) -> FoldedJournal {
+    FoldedJournal::new(Arc::clone(reader), folds, Box::new(|_, _, _| Ok(())))
 }
 
 /// Stands in where none can be opened; the process is about to end.
