@@ -153,7 +153,7 @@ impl World {
         self.process().boards.iter().map(|board| board.counts()).sum()
     }
 
-    /// PartitionFolds everything that is in the log.
+    /// Folds everything that is in the log.
     pub fn fold(&mut self) {
         let process = self.process.as_mut().unwrap();
         process.intakes.iter_mut().for_each(|task| task.drain().unwrap());

@@ -14,7 +14,7 @@ const NOT_FROZEN: i64 = i64::MIN;
 /// An intent is older than its sending by the wait for its sync and `send_within`, at most.
 const LATELY_MS: i64 = 6_000;
 
-/// The clocks of the machine, moved by the world.
+/// The clocks of the machine that runs now, moved by the world.
 #[derive(Debug)]
 pub struct SimClock {
     now_ms: AtomicI64,
@@ -25,14 +25,32 @@ pub struct SimClock {
     went_back: (AtomicI64, AtomicI64),
 }
 
+/// The clocks of another machine: its wall clock, and when its process began.
+#[derive(Clone, Copy, Debug)]
+pub struct NodeClock {
+    offset_ms: i64,
+    frozen_at_ms: i64,
+    booted_ms: i64,
+    went_back: (i64, i64),
+}
+
+impl NodeClock {
+    /// Of a machine whose wall clock is ahead of the true time by so much.
+    #[must_use]
+    pub fn ahead(offset_ms: i64) -> Self {
+        Self { offset_ms, frozen_at_ms: NOT_FROZEN, booted_ms: 0, went_back: (-LATELY_MS, 0) }
+    }
+}
+
 impl Default for SimClock {
     fn default() -> Self {
+        let NodeClock { offset_ms, frozen_at_ms, booted_ms, went_back } = NodeClock::ahead(0);
         Self {
             now_ms: AtomicI64::new(0),
-            offset_ms: AtomicI64::new(0),
-            frozen_at_ms: AtomicI64::new(NOT_FROZEN),
-            booted_ms: AtomicI64::new(0),
-            went_back: (AtomicI64::new(-LATELY_MS), AtomicI64::new(0)),
+            offset_ms: offset_ms.into(),
+            frozen_at_ms: frozen_at_ms.into(),
+            booted_ms: booted_ms.into(),
+            went_back: (went_back.0.into(), went_back.1.into()),
         }
     }
 }
@@ -85,9 +103,14 @@ impl SimClock {
         self.wall_ms() + if is_lately { self.went_back.1.load(Ordering::Relaxed) } else { 0 }
     }
 
-    /// From now on a process runs that began then; when the one began that ran until now.
-    pub fn exchange(&self, booted_ms: &mut i64) {
-        *booted_ms = self.booted_ms.swap(*booted_ms, Ordering::Relaxed);
+    /// From now on a process on another machine runs; the clocks of the one that ran until now.
+    pub fn exchange(&self, other: &mut NodeClock) {
+        let swap = |clock: &AtomicI64, ms: &mut i64| *ms = clock.swap(*ms, Ordering::Relaxed);
+        swap(&self.offset_ms, &mut other.offset_ms);
+        swap(&self.frozen_at_ms, &mut other.frozen_at_ms);
+        swap(&self.booted_ms, &mut other.booted_ms);
+        swap(&self.went_back.0, &mut other.went_back.0);
+        swap(&self.went_back.1, &mut other.went_back.1);
     }
 
     /// A process begins.

@@ -233,6 +233,15 @@ impl SimLog {
         }
     }
 
+    /// Whether a call that failed has its effect all the same: the outcome of such an append is unknown.
+    fn takes_anyway(&self, error: &LogError) -> bool {
+        let takes = matches!(error, LogError::Failed(_)) && self.state.lock().random.chance(500);
+        if takes {
+            self.meet("append.unknown");
+        }
+        takes
+    }
+
     fn meet(&self, what: &'static str) {
         *self.state.lock().met.entry(what).or_default() += 1;
     }
@@ -273,7 +282,12 @@ impl Log for SimLog {
     fn append(&self, partition: Partition, group: &[Frame<'_>]) -> Result<Appended, LogError> {
         self.fuse.point();
         check_group(group)?;
-        self.admit(partition)?;
+        let admitted = self.admit(partition);
+        if let Err(error) = &admitted
+            && !self.takes_anyway(error)
+        {
+            return Err(error.clone());
+        }
         let appended = self.inner.append(partition, group)?;
         let now_ms = self.clock.now_ms();
         {
@@ -295,7 +309,7 @@ impl Log for SimLog {
             format!("{}/{partition}: {}", self.name, frames.join(", "))
         });
         self.fuse.point();
-        Ok(appended)
+        admitted.map(|()| appended)
     }
 
     fn durable(&self, partition: Partition) -> Result<Position, LogError> {

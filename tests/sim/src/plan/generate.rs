@@ -340,6 +340,7 @@ impl Faults<'_> {
             return;
         }
         let is_handover = is_handover(self.options.seed);
+        let mut clocks = Random::of(self.options.seed, "clocks of other machines");
         let count = if is_handover || self.random.chance(800) { self.random.magnitude(1, 8) } else { 0 };
         for _ in 0..count {
             let (down_ms, for_ms) = self.asleep(is_handover);
@@ -351,6 +352,7 @@ impl Faults<'_> {
                 keep_permille: *self.random.pick(&[0, 300, 500, 1_000]),
                 is_empty: self.random.chance(200),
                 is_opening: self.random.chance(250),
+                ahead_ms: ahead_ms(&mut clocks),
             };
             let at_ms = match is_handover {
                 true => RUSH_MS.0 + self.random.below(2 * RUSH_MS.1.cast_unsigned()).cast_signed(),
@@ -388,4 +390,11 @@ impl Faults<'_> {
         };
         self.push(op);
     }
+}
+
+/// Clocks of machines mostly agree, and sometimes not at all.
+fn ahead_ms(random: &mut Random) -> i64 {
+    let most_ms = *random.pick(&[1, 20, 20, 500, 5_000, 100_000_000]);
+    let ahead_ms = (random.magnitude(1, most_ms) - 1).cast_signed();
+    if random.chance(500) { ahead_ms } else { -ahead_ms }
 }

@@ -60,6 +60,7 @@ pub enum Op {
     /// The process is paused for so long, and not ended; another starts after `down_ms` on another
     /// machine, with copies of the stores or without any. Then it goes on beside it, `awake_ms` or until
     /// the `calls`-th point. `is_opening`: it is the next to start, paused before it has opened anything.
+    /// The other machine's wall clock is ahead of the true time by `ahead_ms`.
     Zombie {
         for_ms: i64,
         awake_ms: i64,
@@ -68,8 +69,10 @@ pub enum Op {
         keep_permille: u32,
         is_empty: bool,
         is_opening: bool,
+        #[serde(default)]
+        ahead_ms: i64,
     },
-    /// The wall clock jumps.
+    /// The wall clock of the machine that has taken over last jumps.
     Jump { by_ms: i64 },
     /// The wall clock stands still.
     Freeze { for_ms: i64 },

@@ -19,7 +19,7 @@ use crate::world::run;
 pub const STRONG_SEEDS: u64 = 6_000;
 
 /// What a set must have met, or its generator is too weak.
-pub const EXPECTED: [&str; 87] = [
+pub const EXPECTED: [&str; 88] = [
     "award",
     "poison",
     "settings",
@@ -30,6 +30,7 @@ pub const EXPECTED: [&str; 87] = [
     "clock_freeze",
     "log_full",
     "sync_fails",
+    "append.unknown",
     "sync_stalls",
     "log_damaged",
     "log_lost",

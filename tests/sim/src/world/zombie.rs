@@ -14,6 +14,7 @@
 use hongbao_engine::commit::Committer;
 use hongbao_sinks::dispatch::Step;
 
+use crate::clock::NodeClock;
 use crate::downstreams::Sent;
 use crate::fuse::{Ran, Wick};
 use crate::operator::LANES;
@@ -30,7 +31,7 @@ pub struct Zombie {
     pub number: u64,
     process: Process,
     wick: Wick,
-    booted_ms: i64,
+    clock: NodeClock,
     schedule: Random,
     wakes_at_ms: i64,
     ends_at_ms: i64,
@@ -123,7 +124,10 @@ impl World<'_, '_> {
     /// The process becomes a zombie, unless there is one, or something is lost for good: what must be
     /// noticed then is told by one process alone.
     pub(super) fn pause(&mut self, op: &Op) {
-        let Op::Zombie { for_ms, awake_ms, down_ms, calls, keep_permille, is_empty, .. } = op else { return };
+        let Op::Zombie { for_ms, awake_ms, down_ms, calls, keep_permille, is_empty, ahead_ms, .. } = op
+        else {
+            return;
+        };
         let options = &self.plan.options;
         let is_ledger =
             |downstream: &DownstreamOptions| matches!(downstream, DownstreamOptions::Ledger { .. });
@@ -138,9 +142,9 @@ impl World<'_, '_> {
         }
         let Some(process) = self.process.take() else { return };
         let now_ms = self.now_ms();
-        let (mut wick, mut booted_ms) = (Wick::default(), now_ms);
+        let (mut wick, mut clock) = (Wick::default(), NodeClock::ahead(*ahead_ms));
         self.estate.fuse.exchange(&mut wick);
-        self.estate.clock.exchange(&mut booted_ms);
+        self.estate.clock.exchange(&mut clock);
         wick.left = calls.unwrap_or(0);
         let number = self.processes;
         self.note("pause", [number, for_ms.cast_unsigned()], || format!("process {number}"));
@@ -150,7 +154,7 @@ impl World<'_, '_> {
             number,
             process,
             wick,
-            booted_ms,
+            clock,
             schedule: Random::of(self.plan.options.seed, &format!("zombie-{number}")),
             wakes_at_ms,
             ends_at_ms: wakes_at_ms + awake_ms,
@@ -225,10 +229,10 @@ impl World<'_, '_> {
     fn within_zombie(&mut self, work: impl FnOnce(&mut Process) -> bool) -> Result<bool, Violation> {
         let Some(zombie) = &mut self.zombie else { return Ok(false) };
         self.estate.fuse.exchange(&mut zombie.wick);
-        self.estate.clock.exchange(&mut zombie.booted_ms);
+        self.estate.clock.exchange(&mut zombie.clock);
         let ran = self.estate.fuse.run(|| work(&mut zombie.process));
         self.estate.fuse.exchange(&mut zombie.wick);
-        self.estate.clock.exchange(&mut zombie.booted_ms);
+        self.estate.clock.exchange(&mut zombie.clock);
         let number = zombie.number;
         self.observe_of(number)?;
         match ran {
