@@ -5,6 +5,7 @@ use hongbao_engine::commit::Committer;
 use hongbao_engine::log::Log;
 use hongbao_engine::memory::log::MemoryLog;
 use hongbao_engine::memory::store::MemoryStore;
+use hongbao_engine::outputs::OutputError;
 use hongbao_engine::records::{Envelope, Frame, RecordBuf};
 use hongbao_engine::task::{TaskError, TaskPolicy, TaskPorts, TaskRunner, TaskSpec};
 use hongbao_processors::intake::{AWARDS, JOURNAL};
@@ -147,6 +148,7 @@ fn nothing_goes_on_over_a_log_that_is_not_the_one_that_was_folded() {
     let cases = [
         (TaskError::LogBehindStore { topic: topic(), applied: 9, log_end: 4 }, true),
         (TaskError::LastRecordChanged { topic: topic(), offset: 8, stored: 1, found: 2 }, true),
+        (OutputError::Lost { topic: topic(), partition: 0, readable: 9, log_end: 4 }.into(), true),
         (TaskError::LastRecordTrimmed { topic: topic(), offset: 8, log_start: 9 }, false),
         (TaskError::Other("its store is damaged".to_owned()), false),
     ];

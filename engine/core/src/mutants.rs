@@ -118,6 +118,8 @@ mutants! {
     M91, "a failed sync is tried again and believed (I25)";
     M92, "the rows of a commit are taken in before its offset (I6)";
     M93, "orders that were tried before always go first, also as probes (I27)";
+    M94, "an intake goes on over a journal that lacks what could be read at its last commit (I14, rule 5)";
+    M95, "lanes go on where the intake's store proves that the log lost something (I14, rule 5)";
 }
 
 impl Mutant {

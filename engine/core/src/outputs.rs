@@ -101,6 +101,19 @@ pub enum OutputError {
         /// First offset kept.
         start: Offset,
     },
+    /// The log ends before what could be read of it at the last commit: it lost what was durable, or is
+    /// another log.
+    #[error("{topic}/{partition} could be read up to offset {readable}, but the log ends at {log_end}")]
+    Lost {
+        /// Output topic.
+        topic: String,
+        /// Partition.
+        partition: u16,
+        /// Its end at the last commit.
+        readable: Offset,
+        /// Its end now.
+        log_end: Offset,
+    },
     /// A stored sequence cannot be read.
     #[error("the stored sequence of {0:?} is damaged")]
     Row(String),
@@ -122,7 +135,7 @@ impl OutputLog {
     /// in the order of the rows. Then looks up where the topics end.
     ///
     /// # Errors
-    /// [`OutputError::Row`], [`OutputError::Log`].
+    /// [`OutputError::Row`], [`OutputError::Lost`], [`OutputError::Log`].
     pub fn load(&mut self, rows: &Rows) -> Result<(), OutputError> {
         let mut stored = Vec::new();
         for (topic, value) in rows.iter() {
@@ -220,9 +233,14 @@ impl OutputLog {
         Ok(())
     }
 
-    fn find_tail(&self, index: usize, search_from: Offset) -> Result<Tail, LogError> {
+    fn find_tail(&self, index: usize, search_from: Offset) -> Result<Tail, OutputError> {
         let name = &self.outputs.topics()[index].name;
         let (start, end) = self.log.range(self.partition, name)?;
+        // Others write there too: sinks tell in the journal what was sent (I14).
+        if end < search_from && !mutant!(M94) {
+            let (topic, partition) = (name.to_string(), self.partition.0);
+            return Err(OutputError::Lost { topic, partition, readable: search_from, log_end: end });
+        }
         let replay = Replay {
             next_offset: search_from.max(start),
             end,

@@ -42,14 +42,41 @@ pub struct Lane {
     pub ask_cursor: usize,
     /// Batches whose intents are durable, in order.
     pub sendable: VecDeque<Ticket>,
-    /// Orders with an intent that are not sent yet.
-    pub stock_orders: u64,
-    /// Batches with an intent that are not sent yet.
-    pub stock_batches: u32,
+    /// What has an intent and is not sent yet; the sum of its tracks.
+    pub stock: Stock,
     /// Orders that could be intended now; counted once a step.
     pub backlog: u64,
     /// What it did since the start.
     pub counts: LaneCounts,
+}
+
+/// Orders and batches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stock {
+    /// Orders.
+    pub orders: u64,
+    /// Batches.
+    pub batches: u32,
+}
+
+impl Stock {
+    /// A batch more, of so many orders.
+    pub fn add(&mut self, orders: u64) {
+        self.orders += orders;
+        self.batches += 1;
+    }
+
+    /// A batch less, of so many orders.
+    pub fn remove(&mut self, orders: u64) {
+        self.orders -= orders;
+        self.batches -= 1;
+    }
+
+    /// What is left without a part of it.
+    #[must_use]
+    pub fn without(self, part: Self) -> Self {
+        Self { orders: self.orders - part.orders, batches: self.batches - part.batches }
+    }
 }
 
 /// A lane's place in a pool.
@@ -134,12 +161,18 @@ impl Lane {
     /// Whether orders wait that a permit would bring on their way.
     #[must_use]
     pub fn has_work(&self) -> bool {
-        self.backlog + self.stock_orders > 0
+        self.backlog + self.stock.orders > 0
     }
 
     /// Permits that its own limit would give now.
     pub fn own_available(&mut self, now: Duration) -> u64 {
         self.limiter.as_mut().map_or(u64::MAX, |limiter| limiter.available(now))
+    }
+
+    /// Most permits that its own limit gives at once.
+    #[must_use]
+    pub fn burst(&self) -> u64 {
+        self.limiter.as_ref().map_or(u64::MAX, |limiter| limiter.rate().burst())
     }
 
     /// Its own refill in thousandths of a permit per second.

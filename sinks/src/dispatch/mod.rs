@@ -23,6 +23,7 @@ mod confirm;
 mod facts;
 mod flight;
 mod gate;
+mod gather;
 mod held;
 mod lane;
 mod line;

@@ -14,7 +14,7 @@ use crate::limits::pool::Pool;
 use crate::limits::rate::Limiter;
 
 use super::held::HeldOrder;
-use super::lane::{Lane, LaneCounts, PoolPlace};
+use super::lane::{Lane, LaneCounts, PoolPlace, Stock};
 use super::line::Line;
 use super::now::{FirstIntent, Now};
 use super::reader::{FoundOpen, ReadError, Reader, Sorted, Source};
@@ -151,15 +151,14 @@ fn open_lane(spec: &LaneSpec, line: usize, tracks: Vec<Track>, now: Duration) ->
         saves_for: 0,
         ask_cursor: 0,
         sendable: VecDeque::new(),
-        stock_orders: 0,
-        stock_batches: 0,
+        stock: Stock::default(),
         backlog: 0,
         counts: LaneCounts::default(),
     }
 }
 
 fn batch_max(lane: &Lane, line: &Line, pools: &Pools) -> usize {
-    let own = lane.limiter.as_ref().map_or(u64::MAX, |limiter| limiter.rate().burst());
+    let own = lane.burst();
     let pool = lane.pool.map_or(u64::MAX, |place| pools[place.pool].0.batch_max(place.rank));
     let most = own.min(pool).min(u64::from(line.capabilities.max_items));
     usize::try_from(most).unwrap_or(usize::MAX).max(1)

@@ -1,5 +1,5 @@
-//! Chooses what is sent next: batches of fresh orders or of orders to try again, by lane in rank
-//! order. Each gets an intent and then waits for its permits.
+//! Chooses who plans next, by lane in rank order and by partition in turn, and how much. Each batch
+//! gets an intent and then waits for its permits.
 
 use crate::batch::{Batch, Part};
 use crate::downstream::Reason;
@@ -10,34 +10,21 @@ use hongbao_schemas::journal::CreditStage;
 use super::Dispatcher;
 use super::breaker::Admission;
 use super::flight::{Flight, Stage};
-use super::held::Wait;
-use super::lane::{Lane, PoolPlace};
+use super::gather::Next;
+use super::lane::{Lane, PoolPlace, Stock};
 use super::now::{FirstIntent, Now};
-use super::settle::Place;
-use super::track::Track;
-use super::verdict::{Then, Verdict};
 
 /// Most orders of a lane that may wait with an intent.
 const STOCK_ORDERS_MAX: u64 = 65_536;
 
 /// What a lane may plan in this step.
 #[derive(Clone, Copy, Debug)]
-struct Budget {
-    batches: u32,
-    orders: u64,
-    batch_max: usize,
-    fresh_room: usize,
-    is_probe: bool,
-}
-
-/// What a partition would have its lane plan next.
-enum Next {
-    /// Nothing is due.
-    Nothing,
-    /// These orders.
-    Batch { parts: Vec<Part>, is_held: bool },
-    /// So many orders that permits are not near for. Cut, they would leave in batches of one.
-    Permits(u64),
+pub(super) struct Budget {
+    pub batches: u32,
+    pub orders: u64,
+    pub batch_max: usize,
+    pub fresh_room: usize,
+    pub is_probe: bool,
 }
 
 impl Dispatcher {
@@ -62,19 +49,21 @@ impl Dispatcher {
         let ahead = self.policy.intent_ahead;
         let orders_max = self.stock_orders_max(index, now);
         let leaves_probe = self.leaves_probe(index, now);
+        let stock = self.stock_on_its_way(index, now);
+        let batch_max = self.batch_max(index, now);
         let lane = &self.lanes[index];
         let line = &mut self.lines[lane.line];
-        let orders = orders_max.checked_sub(lane.stock_orders).filter(|orders| *orders > 0)?;
+        let orders = orders_max.checked_sub(stock.orders).filter(|orders| *orders > 0)?;
         let fresh_room = lane.fresh_room(self.policy.held_orders_max);
         let (batches, batch_max, is_probe) = match line.sends.admission(now.mono) {
             Admission::All => {
-                let batches = line.stock_max(now.mono, ahead).checked_sub(lane.stock_batches)?;
-                (batches, lane.batch_max, false)
+                let batches = line.stock_max(now.mono, ahead).checked_sub(stock.batches)?;
+                (batches, batch_max, false)
             }
             // A lane that has but orders that were tried before leaves the probe to one that has
             // others: its orders may fail by themselves (I27).
             Admission::Probe if line.sends.probe.is_none() && !leaves_probe => {
-                (1, lane.batch_max.min(self.policy.breaker.probe_items.max(1) as usize), true)
+                (1, batch_max.min(self.policy.breaker.probe_items.max(1) as usize), true)
             }
             Admission::Probe | Admission::NotBefore(_) => return None,
         };
@@ -95,7 +84,28 @@ impl Dispatcher {
         let lane = &self.lanes[index];
         lane.has_fresh()
             && lane.fresh_room(self.policy.held_orders_max) > 0
-            && self.lanes[index].stock_orders < self.stock_orders_max(index, now)
+            && self.stock_on_its_way(index, now).orders < self.stock_orders_max(index, now)
+    }
+
+    /// What waits with an intent, but for partitions that are held up: what they have may wait for
+    /// long, and the others must not wait with it (F4).
+    fn stock_on_its_way(&self, index: usize, now: Now) -> Stock {
+        let Lane { stock, tracks, .. } = &self.lanes[index];
+        let held_up = (0..tracks.len())
+            .filter(|track| tracks[*track].stock.orders > 0 && !self.may_plan(index, *track, now));
+        held_up.fold(*stock, |stock, track| stock.without(tracks[track].stock))
+    }
+
+    /// The largest batch that a lane gets permits for while those above it take all that they may.
+    fn batch_max(&self, index: usize, now: Now) -> usize {
+        let lane = &self.lanes[index];
+        // What goes from the floor is gathered for.
+        let Some(place) = lane.pool.filter(|place| !self.is_contended(*place, now)) else {
+            return lane.batch_max;
+        };
+        let claims = self.busy_above(place, now).map(Lane::burst).fold(0, u64::saturating_add);
+        let most = self.pools[place.pool].0.batch_max_beside(claims);
+        lane.batch_max.min(usize::try_from(most).unwrap_or(usize::MAX))
     }
 
     /// Orders of a lane that may wait with an intent: what its limits let go in `intent_ahead`, so
@@ -116,12 +126,15 @@ impl Dispatcher {
 
     /// Whether lanes above this place have work enough to take the whole pool for a while.
     fn is_contended(&self, place: PoolPlace, now: Now) -> bool {
-        let (pool, members) = &self.pools[place.pool];
-        let above = members[..place.rank].iter().map(|index| &self.lanes[*index]).filter(|lane| {
+        let taken = self.busy_above(place, now).map(Lane::refill_milli);
+        taken.fold(0, u64::saturating_add) >= self.pools[place.pool].0.refill_milli()
+    }
+
+    fn busy_above(&self, place: PoolPlace, now: Now) -> impl Iterator<Item = &Lane> {
+        let above = self.pools[place.pool].1[..place.rank].iter().map(|index| &self.lanes[*index]);
+        above.filter(move |lane| {
             lane.has_work() && self.lines[lane.line].sends.admission(now.mono) == Admission::All
-        });
-        let taken = above.map(Lane::refill_milli);
-        taken.fold(0, u64::saturating_add) >= pool.refill_milli()
+        })
     }
 
     /// A probe that should be an order not tried before looks for one in all partitions, before it
@@ -181,74 +194,6 @@ impl Dispatcher {
         place.is_running() && !place.is_held_up(patience) && !is_slow
     }
 
-    /// The next batch of a partition. Where held and fresh orders are due they take turns: permits that
-    /// are few must not all go to orders that fail again and again (I27).
-    fn gather(&mut self, lane: usize, track: usize, budget: &Budget, now: Now) -> Next {
-        if !self.lanes[lane].tracks[track].is_turn_of_held && !mutant!(M93) {
-            let fresh = self.gather_fresh(lane, track, budget, now);
-            if !matches!(fresh, Next::Nothing) {
-                return fresh;
-            }
-        }
-        let most = budget.batch_max.min(usize::try_from(budget.orders).unwrap_or(usize::MAX));
-        let parts = self.gather_held(lane, track, most, now);
-        match parts.is_empty() {
-            true => self.gather_fresh(lane, track, budget, now),
-            false => Next::Batch { parts, is_held: true },
-        }
-    }
-
-    /// Orders that are due to be sent again, in order of their sequence. Those for which time has
-    /// run out end or are asked about instead.
-    fn gather_held(&mut self, lane: usize, track: usize, batch_max: usize, now: Now) -> Vec<Part> {
-        let rules = self.rules(lane);
-        let mut due: Vec<u64> = Vec::new();
-        let mut most = batch_max;
-        while due.len() < most
-            && let Some(seq) = self.lanes[lane].tracks[track].held.pop_send(now.mono)
-        {
-            let held = &mut self.lanes[lane].tracks[track].held;
-            let Some(order) = held.get(seq) else { continue };
-            match rules.when_due(&order.standing(now)) {
-                Verdict::Keep(Then::Send { .. }) => {
-                    most = most.min(order.batch_max.max(1) as usize);
-                    if due.len() < most {
-                        due.push(seq);
-                    } else {
-                        held.schedule(seq, Wait::Send, now.mono);
-                    }
-                }
-                Verdict::Keep(Then::Ask) => held.schedule(seq, Wait::Ask, now.mono),
-                verdict => self.follow(Place { lane, track, seq }, verdict, false, 0, now),
-            }
-        }
-        due.sort_unstable();
-        let held = &self.lanes[lane].tracks[track].held;
-        let parts = due.into_iter().filter_map(|seq| {
-            let record = held.get(seq)?.record.clone();
-            Some(Part::One { seq, record })
-        });
-        parts.collect()
-    }
-
-    fn gather_fresh(&mut self, lane: usize, track: usize, budget: &Budget, now: Now) -> Next {
-        let delay = self.lines[self.lanes[lane].line].capabilities.batch_delay;
-        let fresh_share = self.lanes[lane].fresh_share(track, self.policy.held_orders_max);
-        let Track { ready, ready_since, .. } = &mut self.lanes[lane].tracks[track];
-        let count = budget.batch_max.min(budget.fresh_room).min(fresh_share).min(ready.len());
-        let is_full = ready.len() >= budget.batch_max;
-        let has_waited = now.mono.saturating_sub(*ready_since) >= delay;
-        if count == 0 || !(is_full || has_waited || budget.is_probe) {
-            return Next::Nothing;
-        }
-        if count as u64 > budget.orders && !budget.is_probe {
-            return Next::Permits(count as u64);
-        }
-        *ready_since = now.mono;
-        let most = usize::try_from(budget.orders).unwrap_or(usize::MAX);
-        Next::Batch { parts: ready.take(count.min(most)), is_held: false }
-    }
-
     /// Writes the intent of a batch. Returns its number of orders.
     fn launch(
         &mut self,
@@ -268,14 +213,14 @@ impl Dispatcher {
             place.facts.add(CreditStage::Started, &Reason::Borrowed(""), first, count);
         }
         place.unflushed.push(ticket);
-        place.is_turn_of_held = !is_held;
         let len = batch.len();
-        lane.stock_orders += len as u64;
+        place.fresh_lead += if is_held { -(len as i64) } else { len as i64 };
+        lane.tracks[track].stock.add(len as u64);
+        lane.stock.add(len as u64);
         lane.backlog = lane.backlog.saturating_sub(len as u64);
         if !is_held {
             lane.tracks[track].fresh_in_flight += len;
         }
-        lane.stock_batches += 1;
         if is_probe {
             self.lines[lane.line].sends.probe = Some(ticket);
         }

@@ -85,7 +85,7 @@ impl Dispatcher {
         let front = lane.sendable.front().and_then(|ticket| self.flights.get(ticket)).map(Flight::len);
         let demand = match admission {
             Admission::All => {
-                (lane.backlog + lane.stock_orders).min(u64::from(slots) * lane.batch_max as u64)
+                (lane.backlog + lane.stock.orders).min(u64::from(slots) * lane.batch_max as u64)
             }
             _ => front.unwrap_or(0),
         };
@@ -128,10 +128,10 @@ impl Dispatcher {
             limiter.take_all(flight.len(), at);
         }
         flight.stage = Stage::Sent { at };
-        lane.stock_orders -= flight.len();
+        lane.stock.remove(flight.len());
+        lane.tracks[flight.track].stock.remove(flight.len());
         lane.counts.sent += flight.len();
         lane.counts.batches += 1;
-        lane.stock_batches -= 1;
         let line = &mut self.lines[lane.line];
         line.opened();
         hongbao_engine::kill_point!("sink.submit.before");
@@ -172,8 +172,9 @@ impl Dispatcher {
         let lane = &mut self.lanes[flight.lane];
         lane.counts.deferred += flight.len();
         let track = &mut lane.tracks[flight.track];
-        // It has not had its turn. Where several are withdrawn the first of them comes last here.
-        track.is_turn_of_held = flight.is_held;
+        // They have not had their turn.
+        let len = flight.len() as i64;
+        track.fresh_lead += if flight.is_held { len } else { -len };
         for (first, count) in flight.batch.ranges() {
             track.facts.add(CreditStage::Withdrawn, &Reason::Borrowed(why), first, count);
         }
@@ -190,8 +191,8 @@ impl Dispatcher {
     fn take_unsent(&mut self, ticket: Ticket) -> Option<Flight> {
         let flight = self.flights.remove(&ticket)?;
         let lane = &mut self.lanes[flight.lane];
-        lane.stock_orders -= flight.len();
-        lane.stock_batches -= 1;
+        lane.stock.remove(flight.len());
+        lane.tracks[flight.track].stock.remove(flight.len());
         if !flight.is_held {
             lane.tracks[flight.track].release_fresh(flight.batch.len());
         }

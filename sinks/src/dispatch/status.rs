@@ -115,7 +115,7 @@ impl Dispatcher {
             status.in_flight = line.in_flight;
             status.in_flight_max = line.limit();
             status.ready = lane.tracks.iter().map(|track| track.ready.len() as u64).sum();
-            status.waiting = lane.stock_orders;
+            status.waiting = lane.stock.orders;
             status.held = lane.held() as u64;
             status.counts = lane.counts;
         }

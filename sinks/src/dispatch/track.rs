@@ -12,6 +12,7 @@ use crate::downstream::Ticket;
 
 use super::facts::Facts;
 use super::held::HeldOrders;
+use super::lane::Stock;
 use super::now::Now;
 use super::reader::Reader;
 use super::ready::Ready;
@@ -39,8 +40,10 @@ pub struct Track {
     pub ready_since: Duration,
     /// Orders kept one by one.
     pub held: HeldOrders,
-    /// Whether held orders go before fresh ones next.
-    pub is_turn_of_held: bool,
+    /// How many more fresh orders than held ones had their turn, while both waited.
+    pub fresh_lead: i64,
+    /// What has an intent and is not sent yet.
+    pub stock: Stock,
     /// Fresh orders from intent to outcome.
     pub fresh_in_flight: usize,
     /// Orders whose outcome the next process might not see yet.
@@ -145,7 +148,8 @@ impl Track {
             ready: Ready::default(),
             ready_since: Duration::ZERO,
             held: HeldOrders::default(),
-            is_turn_of_held: true,
+            fresh_lead: 0,
+            stock: Stock::default(),
             fresh_in_flight: 0,
             released: Released::default(),
             unflushed: Vec::new(),
@@ -208,7 +212,9 @@ impl Track {
             return false;
         }
         tracing::error!(lane, partition = self.partition.0, reason, "lane halted");
-        *self = Self { phase: Phase::Halted(reason), ..Self::new(self.partition, 0) };
+        // What had an intent is taken back batch by batch.
+        let stock = self.stock;
+        *self = Self { phase: Phase::Halted(reason), stock, ..Self::new(self.partition, 0) };
         true
     }
 }

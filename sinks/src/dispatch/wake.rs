@@ -45,7 +45,7 @@ impl Dispatcher {
             let count = self.flights.get(ticket).map_or(1, |flight| flight.len());
             return Some(barred.max(self.permits_wait(index, count, now)));
         }
-        if lane.stock_orders > 0 {
+        if lane.stock.orders > 0 {
             // Their intents become durable, which wakes.
             return None;
         }
@@ -53,19 +53,20 @@ impl Dispatcher {
         let delay = line.capabilities.batch_delay;
         let fresh = running(lane).filter(|track| most > 0 && track.ready.len() > 0);
         let fresh = fresh.map(|track| (track.ready_since + delay, track.ready.len().min(most) as u64));
-        let least = lane.saves_for.max(1);
-        let held = running(lane).filter_map(|track| Some((track.held.next_send()?, least)));
+        let held = running(lane).filter_map(|track| Some((track.held.next_send()?, 1)));
         let due: Vec<(Duration, u64)> = fresh.chain(held).collect();
+        let saves_for = lane.saves_for;
         let waits = due.into_iter().map(|(at, count)| {
             // Intended as soon as its permits are near.
-            let permits = self.permits_wait(index, count, now).saturating_sub(self.policy.intent_ahead);
+            let permits =
+                self.permits_wait(index, count.max(saves_for), now).saturating_sub(self.policy.intent_ahead);
             at.saturating_sub(now.mono).max(permits)
         });
         Some(barred.max(waits.min()?))
     }
 
     /// Time until a lane and its pool have so many permits.
-    fn permits_wait(&mut self, index: usize, count: u64, now: Now) -> Duration {
+    pub(super) fn permits_wait(&mut self, index: usize, count: u64, now: Now) -> Duration {
         let lane = &mut self.lanes[index];
         let own = lane.limiter.as_mut().map_or(Some(Duration::ZERO), |own| own.wait_for(count, now.mono));
         let shared = lane

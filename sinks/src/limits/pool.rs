@@ -76,6 +76,13 @@ impl Pool {
         }
     }
 
+    /// Largest batch of a lower lane that permits gather for while the lanes above it keep so many for
+    /// themselves; at least 1.
+    #[must_use]
+    pub fn batch_max_beside(&self, claims: u64) -> u64 {
+        self.permits.rate().burst().saturating_sub(claims).max(1)
+    }
+
     /// Permits that could be taken now.
     pub fn available(&mut self, now: Duration) -> u64 {
         self.permits.available(now)

@@ -172,6 +172,25 @@ fn outputs_without_their_input_stop() {
     assert_eq!(outputs.check_none_ahead(), Err(ahead));
 }
 
+/// Others write to the topic too; what they wrote last is missed like one's own.
+#[test]
+fn a_log_that_lacks_what_could_be_read_at_the_last_commit_stops() {
+    let log = log();
+    let mut outputs = open(&log, &Rows::new());
+    write(&mut outputs, "a", &["1"]);
+    outputs.flush().unwrap();
+    append(&log, "a", "other", 1, &["x", "y"]);
+    let saved = save(&mut outputs);
+    for (end, is_lost) in [(3, false), (2, true), (0, true)] {
+        log.lose_from(P0, "a", end);
+        let mut rows = Rows::new();
+        saved.iter().for_each(|(key, value)| rows.put(&key[2..], value.unwrap()));
+        let mut again = OutputLog::new(log.clone(), P0, "fold", &["a", "b"]);
+        let lost = OutputError::Lost { topic: "a".to_owned(), partition: 0, readable: 3, log_end: end };
+        assert_eq!(again.load(&rows), if is_lost { Err(lost) } else { Ok(()) });
+    }
+}
+
 #[test]
 fn saved_sequences_skip_what_others_wrote_before() {
     let log = log();

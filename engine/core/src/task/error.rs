@@ -87,6 +87,11 @@ impl TaskError {
     /// is another log (rule 5, I26).
     #[must_use]
     pub fn is_log_changed(&self) -> bool {
-        matches!(self, Self::LogBehindStore { .. } | Self::LastRecordChanged { .. })
+        matches!(
+            self,
+            Self::LogBehindStore { .. }
+                | Self::LastRecordChanged { .. }
+                | Self::Output(OutputError::Lost { .. })
+        )
     }
 }

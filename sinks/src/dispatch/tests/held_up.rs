@@ -9,6 +9,7 @@ use hongbao_engine::partition::Partition;
 
 use crate::downstream::{Capabilities, Outcome, Outcomes, Told};
 use crate::faulty_log::{Calls, FaultyLog};
+use crate::limits::rate::Rate;
 
 use super::kit::{ABLE, Scripted, TestClock, World, unknown};
 
@@ -30,6 +31,25 @@ fn a_partition_without_space_does_not_use_up_what_a_lane_may_plan() {
     world.orders("cash", 1, 2_000);
     world.run(&mut dispatcher, 2_000);
     assert_eq!(world.stories(1, "cash"), ["sC"; 2_000]);
+}
+
+/// What its batches leave of a lane's permits is less than a full batch of another partition.
+#[test]
+fn a_partition_without_space_does_not_keep_permits() {
+    for (per_second, burst) in [(60, 20), (1_000, 20)] {
+        let mut world = World::new(&["cash"], 2);
+        world.spec.lanes[0].rate = Rate::with_burst(per_second, burst);
+        let log = FaultyLog::over(&world.log);
+        let (bank, _) = Scripted::new(&world, Capabilities { max_items: 100, ..ABLE });
+        let mut dispatcher = world.open_over(log.clone(), bank);
+        world.run(&mut dispatcher, 1_000);
+        log.refuse(0, Calls::Append, LogError::Full("no space".to_owned()));
+        world.orders("cash", 0, 200);
+        world.run(&mut dispatcher, 200);
+        world.orders("cash", 1, 200);
+        world.run(&mut dispatcher, 10_000);
+        assert_eq!(world.stories(1, "cash"), ["sC"; 200], "{per_second}/s");
+    }
 }
 
 #[test]

@@ -179,14 +179,7 @@ impl World<'_, '_> {
             if lost.is_empty() {
                 continue;
             }
-            let end_of = |topic: &str| lost.iter().find(|(name, _)| name == topic).map(|(_, end)| *end);
-            let index = usize::from(partition);
-            let is_ahead = |store: &SimStore, topic| {
-                let applied = store.rows().applied().map_or(0, |applied| applied.offset);
-                end_of(topic).is_some_and(|end| applied > end)
-            };
-            let is_ahead =
-                is_ahead(&self.estate.views[index], JOURNAL) || is_ahead(&self.estate.intakes[index], AWARDS);
+            let is_ahead = self.is_ahead(partition);
             let must_halt = is_ahead || self.has_gap(partition);
             let name = match (is_ahead, must_halt) {
                 (true, _) => "loss.detectable",
@@ -330,15 +323,18 @@ impl World<'_, '_> {
         matches!(self.doomed.get(&partition), Some(Doom::Lost { is_noticed: false, .. }))
     }
 
-    /// Whether a store of a partition was folded from other records than its log has.
+    /// Whether a store of a partition was folded from other records than its log has, or had read more
+    /// of an output than there is.
     fn is_ahead(&self, partition: u16) -> bool {
         let index = usize::from(partition);
+        let log = self.estate.log.undisturbed();
+        let end = |topic: &str| log.range(Partition(partition), topic).map_or(0, |(_, end)| end);
         let stores = [(&self.estate.views[index], JOURNAL), (&self.estate.intakes[index], AWARDS)];
-        stores.into_iter().any(|(store, topic)| {
+        let is_input_ahead = stores.into_iter().any(|(store, topic)| {
             let applied = store.rows().applied().map_or(0, |applied| applied.offset);
-            let range = self.estate.log.undisturbed().range(Partition(partition), topic);
-            applied > range.map_or(0, |(_, end)| end) || self.is_told_apart(store, partition, topic)
-        })
+            applied > end(topic) || self.is_told_apart(store, partition, topic)
+        });
+        is_input_ahead || self.readable_ends(partition).into_iter().any(|(topic, read)| read > end(&topic))
     }
 
     /// Of what is lost for good by now, a process that starts must send nothing, where it can tell.

@@ -1,5 +1,6 @@
 //! What the oracles are shown of stores, folds and answers.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use hongbao_engine::log::Log;
@@ -66,6 +67,20 @@ impl World<'_, '_> {
         let row = self.estate.intakes[usize::from(partition)].rows().get(&key).ok().flatten();
         let next_seq = row.as_deref().and_then(<[u8]>::first_chunk::<8>);
         next_seq.map_or(0, |next_seq| u64::from_le_bytes(*next_seq).saturating_sub(1))
+    }
+
+    /// How far an intake could read its outputs at its last commit.
+    pub(super) fn readable_ends(&self, partition: u16) -> Vec<(String, u64)> {
+        let rows = self.estate.intakes[usize::from(partition)].rows();
+        let mut ends = Vec::new();
+        let (from, to) = (SEQUENCE_ROWS, [SEQUENCE_ROWS[0], SEQUENCE_ROWS[1] + 1]);
+        let _of_memory = rows.scan(&from, &to, &mut |key, value| {
+            if let Some(end) = value.last_chunk::<8>() {
+                ends.push((String::from_utf8_lossy(&key[2..]).into_owned(), u64::from_le_bytes(*end)));
+            }
+            ControlFlow::Continue(())
+        });
+        ends
     }
 
     /// Intakes that will write again what is there, and must compare it (rule 6).
