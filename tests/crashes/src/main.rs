@@ -58,7 +58,7 @@ enum Part {
     },
     /// The data folder as a loss of power at any moment may leave it.
     Images {
-        /// Images.
+        /// Images at least; there is one behind each call of every recording.
         #[arg(long, default_value_t = 1_000, value_parser = at_least_one())]
         count: u64,
         /// On a disk that forgets what was synced: must find something.
@@ -77,7 +77,7 @@ enum Part {
         #[arg(long, default_value_t = 3, value_parser = at_least_one())]
         count: u64,
     },
-    /// A small dose of all, and a disk that lies; less than a minute once it is built.
+    /// A small dose of all, and a disk that lies; about a minute once it is built.
     Ci,
 }
 

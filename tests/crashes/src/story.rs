@@ -222,16 +222,28 @@ pub fn log_of(data: &Path) -> io::Result<SegmentLog> {
 
 /// Gives all records of a topic.
 fn each_record(log: &SegmentLog, topic: &str, mut each: impl FnMut(&[u8])) -> io::Result<()> {
+    let mut partitions = (0..log.partitions()).map(Partition);
+    partitions.try_for_each(|partition| each_record_of(log, partition, topic, &mut each))
+}
+
+/// Gives all records of a topic in a partition.
+///
+/// # Errors
+/// They cannot be read.
+pub fn each_record_of(
+    log: &SegmentLog,
+    partition: Partition,
+    topic: &str,
+    mut each: impl FnMut(&[u8]),
+) -> io::Result<()> {
     let unreadable = |error: LogError| found(format!("{topic}: {error}"));
     let mut batch = ReadBatch::new();
-    for partition in (0..log.partitions()).map(Partition) {
-        let (mut from, end) = log.range(partition, topic).map_err(unreadable)?;
-        while from < end {
-            log.read(partition, topic, from, 1 << 20, &mut batch).map_err(unreadable)?;
-            for (offset, record) in batch.frames().flat_map(|frame| frame.records()) {
-                from = offset + 1;
-                each(record);
-            }
+    let (mut from, end) = log.range(partition, topic).map_err(unreadable)?;
+    while from < end {
+        log.read(partition, topic, from, 1 << 20, &mut batch).map_err(unreadable)?;
+        for (offset, record) in batch.frames().flat_map(|frame| frame.records()) {
+            from = offset + 1;
+            each(record);
         }
     }
     Ok(())

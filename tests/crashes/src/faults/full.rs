@@ -89,27 +89,37 @@ fn attack(story: &mut Story<'_>) -> io::Result<Vec<(&'static str, u64)>> {
     let Some(mut open) = api.or(story.rig.connect(&mut process)?) else {
         return Err(found(format!("F4: the node is gone; {}", process.tells())));
     };
-    let goes_on = until("awards are taken again, or something has halted", || {
-        let standing = open.get("/readyz")?.body;
-        if standing.starts_with(b"halted") {
-            eprintln!("full disk, {free} blocks left: {}", String::from_utf8_lossy(&standing).trim());
-            return Ok(Some(false));
+    let halted = until("awards are taken again, or something has halted", || {
+        if let Some(halted) = halted(&open.get("/readyz")?.body) {
+            return Ok(Some(Some(halted)));
         }
         let batch = story.traffic.batch(3);
         let is_taken = open.post("/v1/awards", &batch)?.status == 202;
         if is_taken {
             story.traffic.acknowledge();
         }
-        Ok(is_taken.then_some(true))
+        Ok(is_taken.then_some(None))
     })?;
-    sums.push(("went_on", u64::from(goes_on)));
-    sums.push(("halted", u64::from(!goes_on)));
+    sums.push(("went_on", u64::from(halted.is_none())));
+    sums.push(("halted", u64::from(halted.is_some())));
+    // The exit code of the stop below says the same once more.
+    let goes_on = halted.is_none();
+    if let Some(halted) = halted {
+        story.violated(format!("{halted}, with {free} blocks left at first; {}", process.tells()));
+    }
     process.signal(Signal::TERM);
     let end = process.ends_within(DEADLINE)?;
     if goes_on && end != Some(End::Code(0)) {
         story.violated(format!("a graceful stop ended with {end:?}; {}", process.tells()));
     }
     Ok(sums)
+}
+
+/// What is wrong when a part has halted. Whoever finds no space waits for it: only a node that is started on
+/// a full disk may stay as it began, and none is started here.
+fn halted(standing: &[u8]) -> Option<String> {
+    let is_halted = standing.starts_with(b"halted");
+    is_halted.then(|| format!("F4: a disk without space {}", String::from_utf8_lossy(standing).trim()))
 }
 
 fn process_log(folder: &Path) -> String {
@@ -125,4 +135,18 @@ fn fill(ballast: &Path, free_blocks: u64) -> io::Result<()> {
         written += 1;
     }
     file.set_len(written.saturating_sub(free_blocks) * BLOCK_BYTES as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_without_space_must_not_halt_anything() {
+        let wrong = halted(b"halted:\nintake/0: the store failed: No space left on device\n").unwrap();
+        assert!(wrong.starts_with("F4: ") && wrong.contains("intake/0: the store failed"));
+        for standing in ["ready\n", "recovering: 1 of 1 partitions are being folded\n", "draining\n"] {
+            assert_eq!(halted(standing.as_bytes()), None);
+        }
+    }
 }

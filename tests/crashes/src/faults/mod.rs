@@ -60,14 +60,21 @@ struct Kind {
     round: fn(&Faults, &Path, Dice) -> io::Result<Round>,
     /// Figures that count how often it took effect; each must be more than zero in a run.
     effects: &'static [&'static str],
+    /// Figures that count what must not be.
+    never: &'static [&'static str],
 }
 
 const KINDS: [Kind; 5] = [
-    Kind { name: "paused", round: paused::round, effects: &["node_seen_stopped", "downstream_seen_stopped"] },
-    Kind { name: "network", round: network::round, effects: &NAMES },
-    Kind { name: "full_disk", round: full::round, effects: &["refused_while_full"] },
-    Kind { name: "failed_sync", round: sync::round, effects: &["failed"] },
-    Kind { name: "slow_disk", round: slow::round, effects: &["slow_syncs", "slow_answers"] },
+    Kind {
+        name: "paused",
+        round: paused::round,
+        effects: &["node_seen_stopped", "downstream_seen_stopped"],
+        never: &[],
+    },
+    Kind { name: "network", round: network::round, effects: &NAMES, never: &[] },
+    Kind { name: "full_disk", round: full::round, effects: &["refused_while_full"], never: &["halted"] },
+    Kind { name: "failed_sync", round: sync::round, effects: &["failed"], never: &[] },
+    Kind { name: "slow_disk", round: slow::round, effects: &["slow_syncs", "slow_answers"], never: &[] },
 ];
 
 /// Runs all kinds.
@@ -92,7 +99,7 @@ pub fn run(faults: &Faults) -> Figures {
     });
     let mut figures = found.into_inner();
     match done {
-        Ok(()) => took_effect(&mut figures, &left_out.into_inner()),
+        Ok(()) => judge(&mut figures, &left_out.into_inner()),
         Err(error) => figures.trouble(&error),
     }
     figures
@@ -100,8 +107,14 @@ pub fn run(faults: &Faults) -> Figures {
 
 /// A run in which a kind of fault never took effect is too weak. What this machine does not allow is said
 /// loudly instead.
-fn took_effect(figures: &mut Figures, left_out: &BTreeSet<&'static str>) {
-    for Kind { name, effects, .. } in KINDS {
+fn judge(figures: &mut Figures, left_out: &BTreeSet<&'static str>) {
+    for Kind { name, effects, never, .. } in KINDS {
+        for what in never {
+            match figures.number(&format!("{name}_{what}")) {
+                0 => {}
+                count => figures.violations.push(format!("{name}: {what} is {count}, and must not be")),
+            }
+        }
         if left_out.contains(name) {
             eprintln!("NOT TESTED {name}: this machine does not allow it; the run says nothing about it");
             continue;
@@ -177,4 +190,25 @@ fn round_of(mut story: Story<'_>, attacked: io::Result<Vec<(&str, u64)>>) -> io:
     ];
     let sums = sums.into_iter().flatten().map(|(name, sum)| (name.to_owned(), sum)).collect();
     Ok(Round { sums, of_all: of_all.to_vec(), violations: story.violations, left_out: None })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_fault_takes_effect_and_a_full_disk_halts_nothing() {
+        let violations = |change: &dyn Fn(&mut Figures)| {
+            let mut figures = Figures::begin("faults", 1);
+            for Kind { name, effects, .. } in KINDS {
+                effects.iter().for_each(|effect| figures.add(&format!("{name}_{effect}"), 1));
+            }
+            change(&mut figures);
+            judge(&mut figures, &BTreeSet::new());
+            figures.violations
+        };
+        assert!(violations(&|_| {}).is_empty());
+        assert_eq!(violations(&|figures| figures.add("full_disk_halted", 2)).len(), 1);
+        assert_eq!(violations(&|figures| figures.set("failed_sync_failed", json!(0))).len(), 1);
+    }
 }

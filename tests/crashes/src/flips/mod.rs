@@ -2,6 +2,8 @@
 //! refuses, halts or reports; it never goes on with something else (F5, I26).
 
 mod damage;
+mod part;
+mod shown;
 mod torn;
 mod trial;
 mod verdict;

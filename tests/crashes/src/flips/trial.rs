@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::process::Signal;
-use serde_json::Value;
 
 use super::Flips;
 use super::damage::{self, Damage};
+use super::part::Part;
+use super::shown::{Shown, Sound};
 use super::torn::may_lose;
-use super::verdict::{Ran, Verdict, halts, is_behind, refuses};
+use super::verdict::{Ran, Verdict, is_cut, refuses};
 use crate::finding::{found, told};
 use crate::http::Connection;
 use crate::process::{End, Process};
@@ -33,15 +34,14 @@ pub struct Base {
     mall: Mall,
     settled: MallBook,
     /// What the undamaged folder shows.
-    counts: Value,
+    sound: Option<Sound>,
     /// What every run counts, by name.
     pub figures: Vec<(&'static str, u64)>,
 }
 
-/// What a node says of itself.
+/// How a node stands.
 enum Standing {
-    Ready(Value),
-    Halted(String),
+    Up(Shown),
     Ended(End),
 }
 
@@ -80,13 +80,13 @@ impl Base {
             ("unknown_outcomes", unknown_outcomes(&log_of(&rig.data())?)?),
             ("crashes", u64::from(!is_stopped)),
         ];
-        let mut base = Self { rig, mall, settled: MallBook::default(), counts: Value::Null, figures };
+        let mut base = Self { rig, mall, settled: MallBook::default(), sound: None, figures };
         // What the sound folder comes to: afterwards the downstream has nothing to learn from it.
         let whole = base.copy(&format!("whole-{name}"))?;
         let mut process = whole.start(&[])?;
         let mut api = listening(&whole, &mut process)?;
         whole.settled(&mut api)?;
-        base.counts = api.get("/v1/counts")?.json();
+        base.sound = Some(Sound::of(&mut api, &base.rig.data())?);
         base.settled = base.mall.book()?;
         Ok(base)
     }
@@ -104,12 +104,13 @@ impl Base {
         Ok((trial, damage))
     }
 
-    /// Starts a node over a damaged folder.
+    /// Starts a node over a damaged folder, looks at everything that it shows, and audits what it left.
     pub fn judge(&self, trial: &Rig, damage: &Damage) -> io::Result<Verdict> {
+        let part = Part::of(damage);
         let mut process = trial.start(&[])?;
-        let standing = match self.stands(trial, &mut process, damage) {
+        let standing = match self.stands(trial, &mut process, damage, &part) {
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                return Ok(Verdict::Different(format!("hangs: {error}")));
+                return Ok(Verdict::Different(format!("hangs: {error}; {}", process.tells())));
             }
             standing => standing?,
         };
@@ -120,59 +121,62 @@ impl Base {
         if says.contains("panicked") {
             return Ok(Verdict::Different(format!("a panic:\n{says}")));
         }
-        let is_log = matches!(damage.kind, "segment" | "end");
-        let may_lose = if is_log { may_lose(&self.rig.data(), damage)? } else { None };
-        let counts = match standing {
-            Standing::Ended(End::Code(code)) if code > 0 && refuses(&says, damage) => {
-                return Ok(Verdict::Refused);
+        let (audit, printed) = trial.check()?;
+        let printed = &*printed;
+        let shown = match standing {
+            Standing::Ended(End::Code(code)) if code > 0 => {
+                return Ok(refuses(&says, damage, &part, audit, printed));
             }
             Standing::Ended(end) => return Ok(Verdict::Different(format!("ended with {end:?}:\n{says}"))),
-            Standing::Halted(reasons) if halts(&reasons, damage) => return Ok(Verdict::Halted),
-            Standing::Halted(reasons) if may_lose.is_some() && is_behind(&reasons, &says) => {
-                return Ok(Verdict::Halted);
-            }
-            Standing::Halted(reasons) => {
-                return Ok(Verdict::Different(format!("halted for something else: {reasons}")));
-            }
-            Standing::Ready(counts) => counts,
+            Standing::Up(shown) => shown,
         };
-        let (audit, printed) = trial.check()?;
-        let (counts, sound, said, printed) = (&counts, &self.counts, &*says, &*printed);
-        Ok(Ran { damage, counts, sound, said, audit, printed, may_lose }.verdict())
+        let is_log = matches!(damage.kind, "segment" | "end");
+        let may_lose = if is_log { may_lose(&self.rig.data(), damage)? } else { None };
+        let (shown, sound, said) = (&shown, &self.sound()?.counts, &*says);
+        Ok(Ran { damage, part: &part, shown, sound, said, audit, printed, may_lose }.verdict())
     }
 
-    /// Waits until the node is ready, halted or gone. What could change the keys of orders gets time
+    fn sound(&self) -> io::Result<&Sound> {
+        self.sound.as_ref().ok_or_else(|| io::Error::other("nobody has looked at the undamaged folder"))
+    }
+
+    /// Waits until the node shows all that it can, or is gone. What could change the keys of orders gets time
     /// to send some.
-    fn stands(&self, trial: &Rig, process: &mut Process, damage: &Damage) -> io::Result<Standing> {
+    fn stands(
+        &self,
+        trial: &Rig,
+        process: &mut Process,
+        damage: &Damage,
+        part: &Part,
+    ) -> io::Result<Standing> {
         let Some(mut api) = trial.connect(process)? else {
             return Ok(Standing::Ended(process.ended()?.unwrap_or(End::Code(-1))));
         };
+        let sound = self.sound()?;
         let may_resend = damage.kind == "folder";
-        until("the node is ready, halted or gone", || match Self::looks(&mut api, may_resend) {
-            Ok(standing) => Ok(standing),
-            Err(_) => {
-                let end = process.ends_within(GONE_WITHIN)?;
-                // A harness that was held up for long finds its connection closed.
-                if end.is_none() {
-                    match Connection::open(trial.address) {
-                        Ok(opened) => api = opened,
-                        Err(_) => return Ok(process.ended()?.map(Standing::Ended)),
-                    }
+        until("the node shows what is sound, has halted or is gone", || {
+            let is_cut = is_cut(&process.says(), damage);
+            let looked = sound.look(&mut api, part, is_cut).and_then(|shown| match shown {
+                Some(shown) if may_resend && shown.halted.is_none() => {
+                    Ok(Rig::are_settled(&mut api)?.map(|_| shown))
                 }
-                Ok(end.map(Standing::Ended))
+                shown => Ok(shown),
+            });
+            match looked {
+                Ok(shown) => Ok(shown.map(Standing::Up)),
+                Err(_) => {
+                    let end = process.ends_within(GONE_WITHIN)?;
+                    // A harness that was held up for long finds its connection closed.
+                    if end.is_none() {
+                        match Connection::open(trial.address) {
+                            Ok(opened) => api = opened,
+                            Err(_) => return Ok(process.ended()?.map(Standing::Ended)),
+                        }
+                    }
+                    Ok(end.map(Standing::Ended))
+                }
             }
         })
-    }
-
-    fn looks(api: &mut Connection, may_resend: bool) -> io::Result<Option<Standing>> {
-        let answer = api.get("/readyz")?;
-        if answer.body.starts_with(b"halted") {
-            return Ok(Some(Standing::Halted(String::from_utf8_lossy(&answer.body).into_owned())));
-        }
-        if answer.status != 200 || (may_resend && Rig::are_settled(api)?.is_none()) {
-            return Ok(None);
-        }
-        Ok(Some(Standing::Ready(api.get("/v1/counts")?.json())))
     }
 
     /// Whether the downstream learned anything from damaged folders: an order under another key is

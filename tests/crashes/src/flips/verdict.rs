@@ -2,13 +2,13 @@
 //! must name the damaged part in words that we know; a cut is accepted only where nothing that is left
 //! could have told the damage from a torn write.
 
-use std::path::Path;
-
 use serde_json::Value;
 
 use super::damage::Damage;
+use super::part::Part;
+use super::shown::Shown;
 use super::torn::Lost;
-use crate::process::End;
+use crate::process::{End, tail};
 
 /// What the node says when it takes the end of a log for torn.
 const CUT: &str = "a torn end was cut off";
@@ -26,6 +26,8 @@ const KNOWN: [&str; 11] = [
     " is of version ",
     "it belongs to ",
 ];
+/// Lines shown of what a node said.
+const LINES: usize = 12;
 /// What the audit says of an order whose posting is gone from a ledger's book.
 const GONE: &str = "credited in the journal, and nowhere else";
 
@@ -63,8 +65,9 @@ impl Verdict {
 /// A node that went on over a damaged folder, and its audit.
 pub struct Ran<'a> {
     pub damage: &'a Damage,
-    pub counts: &'a Value,
-    /// What the undamaged folder shows.
+    pub part: &'a Part,
+    pub shown: &'a Shown,
+    /// Counts of the undamaged folder.
     pub sound: &'a Value,
     pub said: &'a str,
     pub audit: End,
@@ -76,29 +79,65 @@ pub struct Ran<'a> {
 impl Ran<'_> {
     /// What it comes to.
     pub fn verdict(&self) -> Verdict {
-        let is_same = self.counts == self.sound;
+        if let Some(reasons) = &self.shown.halted {
+            return self.halted(reasons);
+        }
+        let is_same = self.shown.counts == *self.sound && self.shown.wrong.is_empty();
         if is_same && self.audit == End::Code(0) {
             return Verdict::Equal;
         }
-        if self.said.contains(CUT) && matches!(self.damage.kind, "segment" | "end") {
+        if is_cut(self.said, self.damage) {
             return match self.may_lose {
-                Some(lost) if self.lost_only(lost) => Verdict::Cut,
+                Some(lost) if self.lost_only(lost) && !self.is_wrong_elsewhere() => Verdict::Cut,
                 Some(lost) => self.different(&format!("was cut off, and more than {lost:?} is missing")),
                 None => self.different("was cut off, though what is left said that it had been durable"),
             };
         }
-        let is_unread = failing(self.printed) == ["I26"] && names(self.printed, self.damage);
+        let is_of_part = audit_names(self.audit, self.printed, self.part).is_ok();
         match self.audit {
-            End::Code(3) if is_same && is_unread => Verdict::Found,
-            End::Code(1) if is_same && is_told(&errors(self.printed), self.damage) => Verdict::Found,
+            End::Code(3) if is_same && is_of_part && failing(self.printed) == ["I26"] => Verdict::Found,
+            End::Code(1) if is_same && is_of_part => Verdict::Found,
             _ => self.different("shows something else, or the audit found something else"),
         }
+    }
+
+    /// What a node comes to in which something has halted: all of it must be of the damaged part, and what
+    /// is not of it must be as it was.
+    fn halted(&self, reasons: &str) -> Verdict {
+        let is_behind = self.may_lose.is_some() && self.said.contains(CUT);
+        let mut lines = reasons.lines().skip(1).filter(|line| !line.is_empty()).peekable();
+        if lines.peek().is_none() {
+            return self.different("halted and does not say why");
+        }
+        let is_of_part = |line: &str| {
+            let is_known =
+                KNOWN.iter().any(|words| line.contains(words)) || (is_behind && tells_behind(line));
+            is_known && self.part.owns(line)
+        };
+        if let Some(line) = lines.find(|line| !is_of_part(line)) {
+            return self.different(&format!("halted for something else: {line}"));
+        }
+        let may_miss = is_behind && self.part.is_log();
+        if self.shown.wrong.iter().any(|(partition, _)| !may_miss || self.part.partition != Some(*partition))
+        {
+            return self.different("another part than the one that has halted is not as it was");
+        }
+        match audit_names(self.audit, self.printed, self.part) {
+            Ok(()) => Verdict::Halted,
+            Err(why) => self.different(&why),
+        }
+    }
+
+    /// Whether anything outside of the partition of the log that was cut is not as it was.
+    fn is_wrong_elsewhere(&self) -> bool {
+        let is_here = |partition: u16| self.part.is_log() && self.part.partition == Some(partition);
+        self.shown.wrong.iter().any(|(partition, _)| !is_here(*partition))
     }
 
     /// Whether what is missing is what was cut off, and nothing else.
     fn lost_only(&self, lost: Lost) -> bool {
         let count = |counts: &Value, field: &str| counts[field].as_u64().unwrap_or_default();
-        let fewer = |field: &str| count(self.sound, field).checked_sub(count(self.counts, field));
+        let fewer = |field: &str| count(self.sound, field).checked_sub(count(&self.shown.counts, field));
         let verdicts = ["accepted", "duplicate"].map(fewer);
         let others = ["conflict", "rejected", "parked", "undecodable"];
         let is_short_of_awards = fewer("read") == Some(lost.awards)
@@ -129,58 +168,67 @@ impl Ran<'_> {
     }
 
     fn different(&self, why: &str) -> Verdict {
-        let Self { counts, sound, audit, printed, .. } = self;
-        Verdict::Different(format!("{why}: counts are {counts}, were {sound}; audit: {audit:?}\n{printed}"))
+        let Self { shown, sound, audit, printed, said, .. } = self;
+        let Shown { halted, counts, wrong } = shown;
+        let halted = halted.as_deref().unwrap_or("ready");
+        let wrong: Vec<String> =
+            wrong.iter().map(|(partition, what)| format!("\n{partition}: {what}")).collect();
+        let (wrong, said) = (wrong.concat(), tail(said, LINES));
+        Verdict::Different(format!(
+            "{why}: counts are {counts}, were {sound}{wrong}\n{halted}\naudit: {audit:?}\n{printed}\nit said:\n{said}"
+        ))
     }
 }
 
-/// Whether one who does not start says why, in words that we know, and names what is damaged.
-pub fn refuses(said: &str, damage: &Damage) -> bool {
-    is_told(&errors(said), damage)
+/// What a node comes to that does not start: it says why, in words that we know, and names what is damaged,
+/// which is not of one partition alone. So does the audit, if it finds anything.
+pub fn refuses(said: &str, damage: &Damage, part: &Part, audit: End, printed: &str) -> Verdict {
+    let wrong = if !is_told(&errors(said), part) {
+        "refuses for something else".to_owned()
+    } else if part.partition.is_some() {
+        "one partition is damaged, and the node does not start".to_owned()
+    } else if let Err(why) = audit_names(audit, printed, part) {
+        why
+    } else {
+        return Verdict::Refused;
+    };
+    Verdict::Different(format!("{wrong}: {damage:?}\n{said}\naudit: {audit:?}\n{printed}"))
 }
 
-/// Whether reasons for halting are some that we know, and name what is damaged.
-pub fn halts(reasons: &str, damage: &Damage) -> bool {
-    is_told(reasons, damage)
+/// Whether the node says that it has cut off the end of a log.
+pub fn is_cut(said: &str, damage: &Damage) -> bool {
+    said.contains(CUT) && matches!(damage.kind, "segment" | "end")
 }
 
-/// Whether a node halted because it had cut off what its stores still know: all that can be told where
+/// Whether a line says that something was cut off which a store still knows: all that can be told where
 /// nothing that is left of the log says that it had been durable.
-pub fn is_behind(reasons: &str, said: &str) -> bool {
-    let mut lines = reasons.lines().skip(1).filter(|line| !line.is_empty()).peekable();
-    said.contains(CUT)
-        && lines.peek().is_some()
-        && lines.all(|line| {
-            let tells = |words: [&str; 2]| words.iter().all(|word| line.contains(word));
-            tells([" has applied ", ", but the log ends at "])
-                || tells(["the ledger's book, ", ", which the store has seen"])
-        })
+fn tells_behind(line: &str) -> bool {
+    let tells = |words: [&str; 2]| words.iter().all(|word| line.contains(word));
+    tells([" has applied ", ", but the log ends at "])
+        || tells(["the ledger's book, ", ", which the store has seen"])
 }
 
-fn is_told(text: &str, damage: &Damage) -> bool {
-    KNOWN.iter().any(|words| text.contains(words)) && names(text, damage)
+/// Whether an audit is clean, or speaks of the damaged part alone; else what is wrong with it.
+fn audit_names(audit: End, printed: &str, part: &Part) -> Result<(), String> {
+    let findings = findings(printed);
+    match audit {
+        End::Code(0) => Ok(()),
+        End::Code(1) if is_told(&errors(printed), part) => Ok(()),
+        End::Code(3) if !findings.is_empty() => {
+            let other = findings.iter().find(|finding| !part.owns(finding));
+            other.map_or(Ok(()), |finding| Err(format!("the audit finds something else: {finding}")))
+        }
+        _ => Err("the audit does not say what it found".to_owned()),
+    }
+}
+
+fn is_told(text: &str, part: &Part) -> bool {
+    KNOWN.iter().any(|words| text.contains(words)) && part.is_named(text)
 }
 
 fn errors(said: &str) -> String {
     let lines: Vec<&str> = said.lines().filter(|line| line.starts_with("error: ")).collect();
     lines.join("\n")
-}
-
-/// Whether a text names the file, or the log, partition or store that it belongs to.
-fn names(text: &str, damage: &Damage) -> bool {
-    let path = &damage.path;
-    let is_database = path.parent().and_then(Path::file_name).is_some_and(|name| name == "db");
-    let unit = match damage.kind {
-        "folder" => Some(path.as_path()),
-        _ if is_database => path.parent().and_then(Path::parent),
-        _ => path.parent(),
-    };
-    let Some(unit) = unit.and_then(Path::to_str) else { return false };
-    // `state/intake-0` is the task `intake/0`, `ledger/bank/accounts-0` partition 0 of the ledger `bank`.
-    let task = unit.strip_prefix("state/").map(|task| format!("{}: ", task.replace('-', "/")));
-    let ledger = unit.strip_prefix("ledger/").and_then(|unit| unit.split_once("/accounts-"));
-    let ledger = ledger.map(|(name, partition)| format!("ledger {name}: partition {partition}: "));
-    text.contains(unit) || [task, ledger].into_iter().flatten().any(|name| text.contains(&name))
 }
 
 /// Invariants that an audit says are broken.
@@ -219,91 +267,198 @@ mod tests {
 
     const LOST: Lost = Lost { records: 3, awards: 2 };
 
+    /// What a node showed, and what was said of it.
+    struct Case {
+        damage: Damage,
+        shown: Shown,
+        said: &'static str,
+        audit: End,
+        printed: String,
+        may_lose: Option<Lost>,
+    }
+
+    impl Case {
+        /// All is as it was.
+        fn sound(kind: &'static str, path: &str) -> Self {
+            let shown = Shown { halted: None, counts: counts(10), wrong: Vec::new() };
+            let (audit, printed) = (End::Code(0), String::new());
+            Self { damage: damage(kind, path), shown, said: "", audit, printed, may_lose: None }
+        }
+
+        fn verdict(&self) -> Verdict {
+            let Self { damage, shown, said, audit, printed, may_lose } = self;
+            let (part, sound) = (&Part::of(damage), &counts(10));
+            let (audit, may_lose) = (*audit, *may_lose);
+            Ran { damage, part, shown, sound, said, audit, printed, may_lose }.verdict()
+        }
+    }
+
+    fn are_different(cases: impl IntoIterator<Item = Case>) {
+        for case in cases {
+            let wrong = case.verdict();
+            assert!(matches!(wrong, Verdict::Different(_)), "{wrong:?}: {} {}", case.said, case.printed);
+        }
+    }
+
     #[test]
     fn a_cut_is_accepted_only_with_what_it_may_take_away() {
-        let end = damage("end", "log/p-0000/0000000001.seg");
-        let sound = counts(10);
-        let verdict = |read, said, audit, may_lose| {
-            let counts = counts(read);
-            let ran =
-                Ran { damage: &end, counts: &counts, sound: &sound, said, audit, printed: "", may_lose };
-            ran.verdict()
+        let case = |read, said, audit, may_lose| {
+            let mut case = Case::sound("end", "log/p-0000/0000000001.seg");
+            (case.said, case.audit, case.may_lose) = (said, audit, may_lose);
+            case.shown.counts = counts(read);
+            case
         };
-        assert_eq!(verdict(8, CUT, End::Code(0), Some(LOST)), Verdict::Cut);
-        assert_eq!(verdict(10, "", End::Code(0), None), Verdict::Equal);
-        for wrong in [
-            verdict(8, "", End::Code(0), Some(LOST)),
-            verdict(7, CUT, End::Code(0), Some(LOST)),
-            verdict(9, CUT, End::Code(0), Some(LOST)),
-            verdict(11, CUT, End::Code(0), Some(LOST)),
-            verdict(8, CUT, End::Code(3), Some(LOST)),
-            verdict(8, CUT, End::Code(1), Some(LOST)),
-            verdict(8, CUT, End::Code(0), None),
-        ] {
-            assert!(matches!(wrong, Verdict::Different(_)), "{wrong:?}");
-        }
+        let cut = || case(8, CUT, End::Code(0), Some(LOST));
+        let with_wallet = |partition| {
+            let mut cut = cut();
+            cut.shown.wrong.push((partition, "p1 had 7, has 5".to_owned()));
+            cut
+        };
+        assert_eq!(cut().verdict(), Verdict::Cut);
+        assert_eq!(with_wallet(0).verdict(), Verdict::Cut);
+        assert_eq!(case(10, "", End::Code(0), None).verdict(), Verdict::Equal);
+        are_different([
+            with_wallet(1),
+            case(8, "", End::Code(0), Some(LOST)),
+            case(7, CUT, End::Code(0), Some(LOST)),
+            case(9, CUT, End::Code(0), Some(LOST)),
+            case(11, CUT, End::Code(0), Some(LOST)),
+            case(8, CUT, End::Code(3), Some(LOST)),
+            case(8, CUT, End::Code(1), Some(LOST)),
+            case(8, CUT, End::Code(0), None),
+        ]);
     }
 
     #[test]
     fn the_audit_of_a_cut_book_may_miss_its_postings_alone() {
-        let book = damage("segment", "ledger/bank/book/p-0001/0000000002.seg");
-        let sound = counts(10);
-        let verdict = |printed: &str, may_lose| {
-            let audit = End::Code(3);
-            let ran =
-                Ran { damage: &book, counts: &sound, sound: &sound, said: CUT, audit, printed, may_lose };
-            ran.verdict()
+        let case = |printed: &str, may_lose| {
+            let mut case = Case::sound("segment", "ledger/bank/book/p-0001/0000000002.seg");
+            (case.said, case.audit, case.may_lose) = (CUT, End::Code(3), may_lose);
+            case.printed = printed.to_owned();
+            case
         };
         let lost = Some(Lost { records: 1, awards: 0 });
         let gone = format!("I15  FAIL  ledgers agree\n       journal/1@9 order a: {GONE} (did it?)\n");
-        assert_eq!(verdict(&gone, lost), Verdict::Cut);
+        assert_eq!(case(&gone, lost).verdict(), Verdict::Cut);
         let twice = format!("{gone}       journal/1@10 order b: {GONE}\n");
         let other = gone.replace(GONE, "another amount");
         let more = format!("I9   FAIL  effects\n{gone}");
-        for wrong in
-            [verdict(&twice, lost), verdict(&other, lost), verdict(&more, lost), verdict(&gone, None)]
-        {
-            assert!(matches!(wrong, Verdict::Different(_)), "{wrong:?}");
-        }
+        // The wallets are folds of the log, which has lost nothing.
+        let mut poorer = case(&gone, lost);
+        poorer.shown.wrong.push((1, "p1 had 7, has 5".to_owned()));
+        are_different([case(&twice, lost), case(&other, lost), case(&more, lost), case(&gone, None), poorer]);
     }
 
     #[test]
     fn what_the_audit_finds_counts_only_where_the_node_shows_the_same() {
-        let damage = damage("segment", "log/p-0000/0000000001.seg");
-        let (sound, other) = (counts(10), counts(9));
         let found = "I26  FAIL  all can be read\n       /d/log/p-0000/0000000001.seg at 64: damaged\n";
-        let verdict = |counts, printed: &str, audit| {
-            let ran =
-                Ran { damage: &damage, counts, sound: &sound, said: "", audit, printed, may_lose: None };
-            ran.verdict()
+        let case = |read, printed: &str, audit| {
+            let mut case = Case::sound("segment", "log/p-0000/0000000001.seg");
+            (case.shown.counts, case.audit) = (counts(read), audit);
+            case.printed = printed.to_owned();
+            case
         };
-        assert_eq!(verdict(&sound, found, End::Code(3)), Verdict::Found);
+        assert_eq!(case(10, found, End::Code(3)).verdict(), Verdict::Found);
         let elsewhere = found.replace("p-0000", "p-0001");
+        let both = format!("{found}       /d/log/p-0001/0000000001.seg at 64: damaged\n");
+        let hidden = format!("{found}       and 3 more\n");
         let more = format!("I15  FAIL  agree\n{found}");
-        for wrong in [
-            verdict(&other, found, End::Code(3)),
-            verdict(&sound, &elsewhere, End::Code(3)),
-            verdict(&sound, &more, End::Code(3)),
-            verdict(&sound, "error: no such file", End::Code(1)),
-            verdict(&other, "", End::Code(0)),
-        ] {
-            assert!(matches!(wrong, Verdict::Different(_)), "{wrong:?}");
-        }
+        let mut poorer = case(10, found, End::Code(3));
+        poorer.shown.wrong.push((0, "p1 had 7, has 5".to_owned()));
+        are_different([
+            case(9, found, End::Code(3)),
+            case(10, &elsewhere, End::Code(3)),
+            case(10, &both, End::Code(3)),
+            case(10, &hidden, End::Code(3)),
+            case(10, &more, End::Code(3)),
+            case(10, "error: no such file", End::Code(1)),
+            case(9, "", End::Code(0)),
+            poorer,
+        ]);
+    }
+
+    const HALTED: &str =
+        "halted:\nledger bank: partition 1: the ledger's store: the store is damaged: CURRENT\n";
+
+    #[test]
+    fn only_the_damaged_part_may_halt() {
+        let case = |path, reasons: &str| {
+            let mut case = Case::sound("current", path);
+            case.shown.halted = Some(reasons.to_owned());
+            case
+        };
+        let (damaged, other) = ("ledger/bank/accounts-1/db/CURRENT", "ledger/bank/accounts-0/db/CURRENT");
+        assert_eq!(case(damaged, HALTED).verdict(), Verdict::Halted);
+        are_different([
+            case(other, HALTED),
+            case(damaged, "halted:\n"),
+            case(damaged, &format!("{HALTED}ledger bank: partition 0: the store is damaged: CURRENT\n")),
+            case(damaged, &format!("{HALTED}intake/0: the store failed: no such file\n")),
+            case(damaged, &format!("{HALTED}views/1: it is tired\n")),
+        ]);
+        let views = case("state/views-0/db/CURRENT", "halted:\nviews/0: the store is damaged: x\n");
+        assert_eq!(views.verdict(), Verdict::Halted);
     }
 
     #[test]
-    fn refusals_are_known_and_name_what_is_damaged() {
-        let said = "ready\nerror: /x/data/control.key is malformed: its checksum is missing or differs\n";
-        assert!(refuses(said, &damage("folder", "control.key")));
-        assert!(!refuses(said, &damage("folder", "lanes.json")));
-        assert!(!refuses("error: address in use", &damage("folder", "control.key")));
-        let halted = "halted:\nledger bank: partition 1: the ledger's store: the store is damaged: CURRENT\n";
-        assert!(halts(halted, &damage("current", "ledger/bank/accounts-1/db/CURRENT")));
-        assert!(!halts(halted, &damage("current", "ledger/bank/accounts-0/db/CURRENT")));
+    fn what_has_not_halted_must_be_as_it_was() {
+        let case = |wrong: Option<u16>, audit, printed: &str| {
+            let mut case = Case::sound("current", "ledger/bank/accounts-1/db/CURRENT");
+            case.shown.halted = Some(HALTED.to_owned());
+            case.shown.wrong.extend(wrong.map(|partition| (partition, "p1 had 7, has 5".to_owned())));
+            (case.audit, case.printed) = (audit, printed.to_owned());
+            case
+        };
+        let found = "I26  FAIL  all can be read\n       partition 1: the store is damaged: CURRENT\n";
+        assert_eq!(case(None, End::Code(3), found).verdict(), Verdict::Halted);
+        let elsewhere = format!("{found}I15  FAIL  agree\n       journal/0@9 order a: another amount\n");
+        are_different([
+            case(Some(0), End::Code(0), ""),
+            case(Some(1), End::Code(0), ""),
+            case(None, End::Code(3), &elsewhere),
+            case(None, End::Code(3), &format!("{found}       and 3 more\n")),
+            case(None, End::Code(1), "error: no such file"),
+            case(None, End::Code(-1), ""),
+        ]);
+    }
+
+    #[test]
+    fn who_has_cut_off_what_a_store_knows_may_halt() {
         let behind =
             "halted:\nintake/0: the store has applied awards up to offset 9, but the log ends at 7\n";
-        assert!(is_behind(behind, CUT) && !is_behind(behind, "") && !is_behind("halted:\n", CUT));
-        assert!(!is_behind(&format!("{behind}views/0: no\n"), CUT) && !is_behind(halted, CUT));
-        assert!(halts("views/0: the store is damaged: x", &damage("table", "state/views-0/db/7.sst")));
+        let case = |reasons: &str, said, may_lose| {
+            let mut case = Case::sound("end", "log/p-0000/0000000001.seg");
+            (case.said, case.may_lose) = (said, may_lose);
+            case.shown.halted = Some(reasons.to_owned());
+            case
+        };
+        assert_eq!(case(behind, CUT, Some(LOST)).verdict(), Verdict::Halted);
+        are_different([
+            case(behind, "", Some(LOST)),
+            case(behind, CUT, None),
+            case("halted:\n", CUT, Some(LOST)),
+            case(&format!("{behind}views/0: no\n"), CUT, Some(LOST)),
+            case(&behind.replace("intake/0", "intake/1"), CUT, Some(LOST)),
+        ]);
+    }
+
+    #[test]
+    fn refusals_are_known_and_name_what_is_damaged_and_not_a_partition() {
+        let said = "ready\nerror: /x/data/control.key is malformed: its checksum is missing or differs\n";
+        let refuses = |said: &str, path: &str, audit, printed: &str| {
+            let damage = damage("folder", path);
+            refuses(said, &damage, &Part::of(&damage), audit, printed)
+        };
+        assert_eq!(refuses(said, "control.key", End::Code(0), ""), Verdict::Refused);
+        let one = "error: /x/data/log/p-0001/3.seg is damaged: x";
+        let found = "I15  FAIL  agree\n       journal/0@9 order a: another amount\n";
+        for wrong in [
+            refuses(said, "lanes.json", End::Code(0), ""),
+            refuses("error: address in use", "control.key", End::Code(0), ""),
+            refuses(said, "control.key", End::Code(3), found),
+            refuses(one, "log/p-0001/3.seg", End::Code(0), ""),
+        ] {
+            assert!(matches!(wrong, Verdict::Different(_)), "{wrong:?}");
+        }
     }
 }

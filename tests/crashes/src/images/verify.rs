@@ -18,6 +18,7 @@ use hongbao_rocks::{RocksEnv, RocksStore};
 use hongbao_schemas::award::Award;
 use hongbao_schemas::journal::{CreditStage, Fact};
 use hongbao_segments::{SegmentLog, SegmentOptions};
+use parking_lot::Mutex;
 
 use super::record::{Promises, Recording};
 use crate::process::End;
@@ -42,12 +43,18 @@ pub struct Verifier<'a> {
     recording: &'a Recording,
     rocks: RocksEnv,
     clock: Arc<dyn Clock>,
+    seen: Mutex<Seen>,
+}
+
+/// What was found in the images so far.
+#[derive(Default)]
+struct Seen {
     /// Digest of all rows by store and offset.
     digests: BTreeMap<(&'static str, u64), u32>,
     /// What was found in a store, by the digest of its files: most images share a store with another.
     opened: BTreeMap<[u8; 32], (Applied, u32)>,
     /// Stores whose files had been seen before.
-    pub shared: u64,
+    shared: u64,
 }
 
 type Checked = Result<(), String>;
@@ -59,19 +66,17 @@ impl<'a> Verifier<'a> {
     /// RocksDB cannot be set up.
     pub fn new(recording: &'a Recording) -> io::Result<Self> {
         let rocks = RocksEnv::new(CACHE_BYTES).map_err(io::Error::other)?;
-        Ok(Self {
-            recording,
-            rocks,
-            clock: Arc::new(SystemClock::new()),
-            digests: BTreeMap::new(),
-            opened: BTreeMap::new(),
-            shared: 0,
-        })
+        Ok(Self { recording, rocks, clock: Arc::new(SystemClock::new()), seen: Mutex::default() })
+    }
+
+    /// Stores whose files had been seen before.
+    pub fn shared(&self) -> u64 {
+        self.seen.lock().shared
     }
 
     /// Opens log, book and stores of an image within this process. A node that `went_on` wrote a
     /// story of its own, whose offsets mean other records.
-    pub fn open(&mut self, data: &Path, promises: &Promises, went_on: bool) -> Checked {
+    pub fn open(&self, data: &Path, promises: &Promises, went_on: bool) -> Checked {
         let logs: BTreeMap<&str, Option<SegmentLog>> = ["log", "ledger/bank/book"]
             .into_iter()
             .map(|name| Ok((name, self.open_log(&data.join(name))?)))
@@ -81,11 +86,16 @@ impl<'a> Verifier<'a> {
             let Some((applied, digest)) = self.open_store(data, name, logs[log].as_ref(), topic)? else {
                 continue;
             };
-            if !went_on && *self.digests.entry((name, applied)).or_insert(digest) != digest {
+            if !went_on && !self.is_same(name, applied, digest) {
                 return Err(format!("I6: rows of {name} at {applied} are not always the same"));
             }
         }
         Ok(())
+    }
+
+    /// Whether a store that has come so far always had these rows.
+    fn is_same(&self, name: &'static str, applied: u64, digest: u32) -> bool {
+        *self.seen.lock().digests.entry((name, applied)).or_insert(digest) == digest
     }
 
     /// Starts the node over an image until it has recovered, and audits what it made of it.
@@ -151,7 +161,7 @@ impl<'a> Verifier<'a> {
 
     /// How far a store has come, and a digest of its rows; none if it was never made.
     fn open_store(
-        &mut self,
+        &self,
         data: &Path,
         name: &str,
         log: Option<&SegmentLog>,
@@ -161,14 +171,15 @@ impl<'a> Verifier<'a> {
         let Ok(identity) = fs::read_to_string(data.join(name).join("identity")) else { return Ok(None) };
         let failed = |error| format!("{name}: {error}");
         let files = files_digest(&data.join(name)).map_err(|error| format!("{name}: {error}"))?;
-        let (applied, digest) = match self.opened.get(&files) {
+        let known = self.seen.lock().opened.get(&files).copied();
+        let (applied, digest) = match known {
             Some(found) => {
-                self.shared += 1;
-                *found
+                self.seen.lock().shared += 1;
+                found
             }
             None => {
                 let found = self.rows_of(&data.join(name), &identity).map_err(failed)?;
-                *self.opened.entry(files).or_insert(found)
+                *self.seen.lock().opened.entry(files).or_insert(found)
             }
         };
         if let Some(last) = applied.offset.checked_sub(1) {

@@ -43,6 +43,17 @@ pub enum Target {
     Moment { after_ms: u64 },
 }
 
+/// How a life of a node ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// By SIGKILL at the place that it was armed for.
+    AtPlace,
+    /// By a SIGKILL from outside: at any moment, or because it had not reached its place.
+    AtMoment,
+    /// By itself, in a graceful stop that did not come by its place: no kill.
+    ByItself,
+}
+
 /// All places.
 pub struct Aim {
     places: BTreeMap<&'static str, Place>,
@@ -103,20 +114,17 @@ impl Aim {
         Target::Place { name, when: place.when, count: 1 + dice.below(bound) }
     }
 
-    /// Notes whether a process ended as it should have.
-    pub fn note(&mut self, target: Target, is_hit: bool) {
-        let Target::Place { name, .. } = target else {
-            self.moments += 1;
-            return;
-        };
+    /// Notes how a process ended; none when it ended as none should.
+    pub fn note(&mut self, target: Target, ended: Option<Ended>) {
+        self.moments += u64::from(ended == Some(Ended::AtMoment));
+        let Target::Place { name, .. } = target else { return };
         let Some(place) = self.places.get_mut(name) else { return };
         place.aimed = place.aimed.saturating_sub(1);
-        if is_hit {
+        if ended == Some(Ended::AtPlace) {
             place.hits += 1;
             place.bound = (place.bound + 1).min(BOUND_MAX);
         } else {
             place.misses += 1;
-            self.moments += 1;
             place.bound = (place.bound / 2).max(1);
         }
     }
@@ -181,5 +189,26 @@ fn steps_to(name: &'static str, when: When) -> Vec<Target> {
             let before = if name == "log.repair.removed" { "log.segment.created" } else { "log.rolled" };
             vec![place(before, When::Running, 1), place(name, when, 1)]
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_ends_by_itself_is_no_kill_at_any_moment() {
+        let mut aim = Aim::default();
+        let (name, when) = POINTS[0];
+        let place = Target::Place { name, when, count: 1 };
+        for ended in [Some(Ended::ByItself), None] {
+            aim.note(place, ended);
+        }
+        assert_eq!((aim.hits().1, aim.hits().0[name]), (0, 0));
+        assert!(aim.missing().contains(&(name, 2)));
+        aim.note(place, Some(Ended::AtMoment));
+        aim.note(Target::Moment { after_ms: 1 }, Some(Ended::AtMoment));
+        aim.note(place, Some(Ended::AtPlace));
+        assert_eq!((aim.hits().1, aim.hits().0[name]), (2, 1));
     }
 }

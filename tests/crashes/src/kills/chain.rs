@@ -7,7 +7,7 @@ use hongbao_engine::crash::When;
 use parking_lot::Mutex;
 use rustix::process::Signal;
 
-use super::aim::{Aim, Target};
+use super::aim::{Aim, Ended, Target};
 use crate::finding::or_violation;
 use crate::http::Connection;
 use crate::process::{End, Patience, Process, tail};
@@ -33,13 +33,31 @@ const LOOK_ONE_IN: u64 = 4;
 /// What a chain came to.
 #[derive(Debug, Default)]
 pub struct Tally {
+    /// Ends by SIGKILL.
     pub kills: u64,
+    /// Lives that did not come by the place they were armed for.
+    pub missed: u64,
+    /// Of these: ended by themselves, in a graceful stop.
+    pub stopped: u64,
     /// Second kills: before a start had recovered from the one before.
     pub in_recovery: u64,
     pub awards: u64,
     pub duplicates: u64,
     pub unknown_outcomes: u64,
     pub violations: Vec<String>,
+}
+
+impl Tally {
+    /// Notes a life; none when it ended as none should.
+    fn note(&mut self, target: Target, ended: Option<Ended>) {
+        self.kills += u64::from(matches!(ended, Some(Ended::AtPlace | Ended::AtMoment)));
+        self.stopped += u64::from(ended == Some(Ended::ByItself));
+        if let Target::Place { when, .. } = target {
+            self.missed += u64::from(matches!(ended, Some(Ended::AtMoment | Ended::ByItself)));
+            let is_recovery = matches!(when, When::Opening | When::Mending);
+            self.in_recovery += u64::from(is_recovery && ended == Some(Ended::AtPlace));
+        }
+    }
 }
 
 /// A data folder under attack.
@@ -61,9 +79,12 @@ impl Chain<'_> {
 
     fn attack(&mut self, kills: u64) -> io::Result<()> {
         let mut last: Option<&'static str> = None;
+        let mut lives = 0;
+        // A life that ends by itself is no kill: there is another one for it.
         while self.tally.kills < kills && self.story.violations.is_empty() {
             // Only in an empty folder is anything made; a kill there leaves some of it to be made.
-            let is_first = self.tally.kills == 0 || (self.tally.kills == 1 && self.is_unmade());
+            let is_first = lives == 0 || (lives == 1 && self.is_unmade());
+            lives += 1;
             let target = self.aim.lock().next(is_first, last, &mut self.story.dice);
             let is_hit = self.kill_at(target, REACH_WITHIN)?;
             last = match target {
@@ -101,15 +122,12 @@ impl Chain<'_> {
         Ok(())
     }
 
-    /// One life of the node, noted.
+    /// One life of the node, noted. Returns whether it ended at its place.
     fn kill_at(&mut self, target: Target, reach_within: Duration) -> io::Result<bool> {
-        let is_hit = self.cycle(target, reach_within)?;
-        self.aim.lock().note(target, is_hit);
-        self.tally.kills += 1;
-        let in_recovery =
-            matches!(target, Target::Place { when: When::Opening | When::Mending, .. }) && is_hit;
-        self.tally.in_recovery += u64::from(in_recovery);
-        Ok(is_hit)
+        let ended = self.cycle(target, reach_within)?;
+        self.aim.lock().note(target, ended);
+        self.tally.note(target, ended);
+        Ok(ended == Some(Ended::AtPlace))
     }
 
     /// Compares, unless something was wrong already, and tells what it came to.
@@ -130,8 +148,8 @@ impl Chain<'_> {
         !self.story.rig.data().join("lanes.json").exists()
     }
 
-    /// One life of the node. Returns whether it ended where it should have.
-    fn cycle(&mut self, target: Target, reach_within: Duration) -> io::Result<bool> {
+    /// One life of the node, and how it ended; none where that is a violation.
+    fn cycle(&mut self, target: Target, reach_within: Duration) -> io::Result<Option<Ended>> {
         let armed = match target {
             Target::Place { name, count, .. } => format!("{name}:{count}"),
             Target::Moment { .. } => String::new(),
@@ -150,16 +168,17 @@ impl Chain<'_> {
         let is_looking = self.story.dice.below(LOOK_ONE_IN) == 0;
         loop {
             if let Some(end) = process.ended()? {
-                return Ok(self.judge(end, target, &process));
+                return Ok(self.judge(ended(end, target), end, target, &process));
             }
             if patience.is_over() {
-                process.kill()?;
-                return Ok(false);
+                let end = process.kill()?;
+                let how = if end == End::Killed { Some(Ended::AtMoment) } else { ended(end, target) };
+                return Ok(self.judge(how, end, target, &process));
             }
             if is_stopping && sent >= BATCHES_BEFORE_STOP {
                 process.signal(Signal::TERM);
                 let end = process.ends_within(DEADLINE)?.unwrap_or(End::Code(-1));
-                return Ok(self.judge(end, target, &process));
+                return Ok(self.judge(ended(end, target), end, target, &process));
             }
             if sent > FAST_BATCHES {
                 pause(SLOW_PACE);
@@ -176,17 +195,62 @@ impl Chain<'_> {
         }
     }
 
-    /// What an end without our doing says.
-    fn judge(&mut self, end: End, target: Target, process: &Process) -> bool {
-        match (end, target) {
-            (End::Killed, Target::Place { .. }) => true,
-            (End::Code(0), Target::Place { when: When::Stopping, .. }) => false,
-            _ => {
-                let says = process.says();
-                self.story
-                    .violated(format!("the node ended with {end:?} at {target:?}:\n{}", tail(&says, 12)));
-                false
-            }
+    /// Notes an end as none should be.
+    fn judge(&mut self, how: Option<Ended>, end: End, target: Target, process: &Process) -> Option<Ended> {
+        if how.is_none() {
+            let says = process.says();
+            self.story.violated(format!("the node ended with {end:?} at {target:?}:\n{}", tail(&says, 12)));
         }
+        how
+    }
+}
+
+/// What an end without our doing is; none if it should not be.
+fn ended(end: End, target: Target) -> Option<Ended> {
+    match (end, target) {
+        (End::Killed, Target::Place { .. }) => Some(Ended::AtPlace),
+        (End::Code(0), Target::Place { when: When::Stopping, .. }) => Some(Ended::ByItself),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MOMENT: Target = Target::Moment { after_ms: 1 };
+
+    fn at(when: When) -> Target {
+        Target::Place { name: "a.place", when, count: 1 }
+    }
+
+    #[test]
+    fn only_a_graceful_stop_may_end_by_itself() {
+        assert_eq!(ended(End::Killed, at(When::Running)), Some(Ended::AtPlace));
+        assert_eq!(ended(End::Code(0), at(When::Stopping)), Some(Ended::ByItself));
+        for (end, target) in [
+            (End::Code(0), at(When::Running)),
+            (End::Code(1), at(When::Stopping)),
+            (End::Code(-1), at(When::Stopping)),
+            (End::Signal(6), at(When::Opening)),
+            (End::Killed, MOMENT),
+        ] {
+            assert_eq!(ended(end, target), None, "{end:?} at {target:?}");
+        }
+    }
+
+    #[test]
+    fn lives_that_end_by_themselves_are_no_kills() {
+        let mut tally = Tally::default();
+        let figures = |tally: &Tally| (tally.kills, tally.missed, tally.stopped, tally.in_recovery);
+        tally.note(at(When::Stopping), Some(Ended::ByItself));
+        assert_eq!(figures(&tally), (0, 1, 1, 0));
+        tally.note(at(When::Running), None);
+        assert_eq!(figures(&tally), (0, 1, 1, 0));
+        tally.note(at(When::Opening), Some(Ended::AtMoment));
+        assert_eq!(figures(&tally), (1, 2, 1, 0));
+        tally.note(at(When::Opening), Some(Ended::AtPlace));
+        tally.note(MOMENT, Some(Ended::AtMoment));
+        assert_eq!(figures(&tally), (3, 2, 1, 1));
     }
 }

@@ -146,6 +146,8 @@ fn report(figures: &mut Figures, wanted: u64, aim: &Aim, tallies: Vec<Tally>) {
         for (name, more) in [
             ("kills", tally.kills),
             ("kills_in_recovery", tally.in_recovery),
+            ("missed", tally.missed),
+            ("stopped", tally.stopped),
             ("crashes", tally.kills),
             ("awards", tally.awards),
             ("duplicates", tally.duplicates),
@@ -166,10 +168,32 @@ fn report(figures: &mut Figures, wanted: u64, aim: &Aim, tallies: Vec<Tally>) {
     figures.set("kills_at_any_moment", json!(moments));
     figures
         .set("kills_by_point", by_place.iter().map(|(name, hits)| (*name, json!(hits))).collect::<Value>());
+    let kills = figures.number("kills");
+    if kills < wanted && figures.is_whole() && figures.violations.is_empty() {
+        figures.violations.push(format!("too weak: {kills} kills of {wanted}"));
+    }
     // A run with fewer kills than places cannot reach them all.
     if wanted >= POINTS.len() as u64 && figures.is_whole() {
         for (name, tries) in aim.missing() {
             figures.violations.push(format!("too weak: {name} was never reached, tried {tries} times"));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_with_fewer_kills_than_asked_for_is_too_weak() {
+        let weak = |kills| {
+            let mut figures = Figures::begin("kills", 1);
+            let tally = Tally { kills, missed: 3, stopped: 2, ..Tally::default() };
+            report(&mut figures, 10, &Aim::default(), vec![tally]);
+            assert_eq!((figures.number("missed"), figures.number("stopped")), (3, 2));
+            assert_eq!(figures.number("crashes"), kills);
+            !figures.violations.is_empty()
+        };
+        assert!(weak(9) && !weak(10));
     }
 }
