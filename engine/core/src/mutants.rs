@@ -118,6 +118,8 @@ mutants! {
     M91, "a failed sync is tried again and believed (I25)";
     M92, "the rows of a commit are taken in before its offset (I6)";
     M93, "orders that were tried before always go first, also as probes (I27)";
+    M96, "a throttled order is refused (I11)";
+    M97, "an order is reported at its first unknown outcome (I11)";
 }
 
 impl Mutant {

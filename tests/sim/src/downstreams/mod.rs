@@ -8,6 +8,7 @@ pub mod partner;
 pub mod port;
 pub mod watched;
 mod wire;
+pub mod words;
 
 use hongbao_sinks::batch::Batch;
 

@@ -18,6 +18,7 @@ use crate::clock::SimClock;
 use crate::options::Keys;
 
 use super::partner::{Moment, Partner, Reply};
+use super::words::Word;
 
 /// Namespace of all keys.
 pub const NAMESPACE: &str = "sim";
@@ -41,9 +42,12 @@ pub struct Sender {
 
 struct Coming {
     result: Completed,
-    /// Number of the attempt, and its keys in order; empty for asks.
+    /// Number of the attempt; 0 for asks.
     attempt: u64,
+    /// Its keys in order.
     keys: Vec<String>,
+    /// What the answer says for certain, by key.
+    words: Vec<Option<Word>>,
 }
 
 impl PartnerPort {
@@ -99,7 +103,8 @@ impl Downstream for PartnerPort {
         let Some(request) = request(NAMESPACE, &batch, is_single) else {
             let outcomes = Outcomes::Split("order cannot be decoded".into());
             let result = Completed::Sent { outcomes, pause: None };
-            self.coming.insert((now_ms, ticket), Coming { result, attempt: 0, keys: Vec::new() });
+            let coming = Coming { result, attempt: 0, keys: Vec::new(), words: Vec::new() };
+            self.coming.insert((now_ms, ticket), coming);
             return;
         };
         let seems_right = self.sender.clock_seems_right.get(usize::from(batch.partition().0));
@@ -113,23 +118,25 @@ impl Downstream for PartnerPort {
         let reply = self.partner.lock().receive(&request.body, is_single, moment);
         let result = self.read(&request.keys, is_single, &reply);
         let at_ms = now_ms + reply.after_ms.cast_signed();
-        self.coming.insert((at_ms, ticket), Coming { result, attempt: reply.attempt, keys: request.keys });
+        let Reply { attempt, words, .. } = reply;
+        self.coming.insert((at_ms, ticket), Coming { result, attempt, keys: request.keys, words });
     }
 
     fn ask(&mut self, ticket: Ticket, record: Arc<[u8]>) {
         let now_ms = self.clock.now_ms();
         let key = key_of(NAMESPACE, &record).unwrap_or_default();
-        let (after_ms, result) = self.partner.lock().ask(&key, now_ms);
-        let (told, pause) = match result {
+        let (after_ms, said) = self.partner.lock().ask(&key, now_ms);
+        let (told, pause) = match said {
             None => (Told::Unknown("timeout".into()), None),
-            Some(result) => {
-                let body = format!("{{\"result\":\"{result}\"}}");
+            Some(said) => {
+                let body = format!("{{\"result\":\"{said}\"}}");
                 let now_ms = self.clock.wall_ms();
                 asked(&Answer { status: 200, retry_after: None, body: Some(body.as_bytes()), now_ms })
             }
         };
         let result = Completed::Asked { told, pause };
-        let coming = Coming { result, attempt: 0, keys: Vec::new() };
+        let words = vec![(said == Some("rejected")).then_some(Word::Rejected)];
+        let coming = Coming { result, attempt: 0, keys: vec![key], words };
         self.coming.insert((now_ms + after_ms.cast_signed(), ticket), coming);
     }
 
@@ -146,6 +153,10 @@ impl Downstream for PartnerPort {
                         partner.told(key, coming.attempt);
                     }
                 }
+            }
+            for (key, word) in coming.keys.iter().zip(&coming.words) {
+                let Some(word) = *word else { continue };
+                self.partner.lock().words_mut(key).heard(coming.attempt, word, self.sender.process);
             }
             done.push(Completion { ticket, result: coming.result });
         }

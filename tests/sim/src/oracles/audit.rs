@@ -25,6 +25,7 @@ use crate::operator::{LANES, control_key};
 use crate::options::{LogProfile, Options};
 use crate::world::{Doom, Estate, Place};
 
+use super::ends::Ends;
 use super::{Oracles, Violation};
 
 /// Orders of a partition whose whole history is compared.
@@ -46,6 +47,8 @@ pub struct Scope<'a> {
     pub doomed: &'a BTreeMap<u16, Doom>,
     /// What clients were told is durable.
     pub acknowledged: &'a [Delivery],
+    /// Wall clocks are right throughout, and no two processes run at a time.
+    pub are_clocks_right: bool,
     /// Everything must have ended.
     pub is_final: bool,
 }
@@ -240,6 +243,8 @@ impl Scope<'_> {
         });
         let evidence: Vec<Evidence<'_>> = evidence.collect();
         counts.effects += check_effects(journal, &evidence, report).iter().sum::<u64>();
+        let Self { estate, options, are_clocks_right, .. } = *self;
+        Ends { estate, options, are_clocks_right }.check(journal, report);
         Ok(())
     }
 
