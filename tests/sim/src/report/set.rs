@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-pub use hongbao_engine::clock::cpu_seconds;
 use hongbao_engine::clock::{Clock, SystemClock};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
