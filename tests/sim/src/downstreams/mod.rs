@@ -6,6 +6,7 @@ pub mod fault;
 pub mod ledger;
 pub mod partner;
 pub mod port;
+mod question;
 pub mod watched;
 mod wire;
 pub mod words;

@@ -65,21 +65,25 @@ pub struct Reply {
 /// The service. Lives longer than processes.
 #[derive(Debug)]
 pub struct Partner {
-    options: PartnerOptions,
-    random: Random,
+    pub(super) options: PartnerOptions,
+    pub(super) random: Random,
+    /// For what goes wrong with questions.
+    pub(super) questions: Random,
     /// By idempotency key.
     book: BTreeMap<String, Entry>,
-    faults: VecDeque<RequestFault>,
+    pub(super) faults: VecDeque<RequestFault>,
     /// It is out until then, in true time.
-    out_until_ms: i64,
-    late: BTreeMap<(i64, u64), (String, Vec<u8>)>,
+    pub(super) out_until_ms: i64,
+    pub(super) late: BTreeMap<(i64, u64), (String, Vec<u8>)>,
     attempts: u64,
     /// What the answer that is being made says, item by item.
     said: Vec<Said>,
     /// Found by itself.
     pub breaches: Vec<Breach>,
-    /// Requests by what went wrong with them.
+    /// Requests by what went wrong with them, and questions by what they were answered.
     pub met: BTreeMap<&'static str, u64>,
+    /// Questions by what went wrong with them.
+    pub asked: BTreeMap<&'static str, u64>,
 }
 
 impl Partner {
@@ -89,6 +93,7 @@ impl Partner {
         Self {
             options,
             random: Random::of(seed, &format!("partner-{index}")),
+            questions: Random::of(seed, &format!("questions-{index}")),
             book: BTreeMap::new(),
             faults: VecDeque::new(),
             out_until_ms: 0,
@@ -97,6 +102,7 @@ impl Partner {
             said: Vec::new(),
             breaches: Vec::new(),
             met: BTreeMap::new(),
+            asked: BTreeMap::new(),
         }
     }
 
@@ -418,27 +424,6 @@ impl Partner {
         (200, None, Some(Body::answer(&said, is_single)))
     }
 
-    /// What a query is answered: `credited`, `rejected`, `pending` or `absent`.
-    pub fn ask(&mut self, key: &str, now_ms: i64) -> (u64, Option<&'static str>) {
-        self.advance(now_ms);
-        let (least, most) = self.options.latency_ms;
-        let after_ms = self.random.within(u64::from(least), u64::from(most));
-        let is_lost = now_ms < self.out_until_ms || (!self.faults.is_empty() && self.random.chance(150));
-        if is_lost || after_ms > u64::from(self.options.timeout_ms) {
-            return (u64::from(self.options.timeout_ms), None);
-        }
-        let is_coming = self.late.values().any(|(late, _)| late == key);
-        let result = match () {
-            () if self.times(key) > 0 => "credited",
-            () if self.is_poison(key) => "rejected",
-            // It does not always know what is on its way.
-            () if is_coming && self.random.chance(500) => "pending",
-            () => "absent",
-        };
-        *self.met.entry(result).or_default() += 1;
-        (after_ms, Some(result))
-    }
-
     fn lasts(&self, since_ms: i64, now_ms: i64) -> bool {
         match self.options.keys {
             Keys::Forever => true,
@@ -452,7 +437,7 @@ impl Partner {
         last.is_some_and(|at_ms| self.lasts(*at_ms, now_ms))
     }
 
-    fn is_poison(&self, key: &str) -> bool {
+    pub(super) fn is_poison(&self, key: &str) -> bool {
         let hash = key.bytes().fold(0, |sum, byte| crate::trace::mix(sum, u64::from(byte)));
         hash % 1_000 < u64::from(self.options.reject_permille)
     }

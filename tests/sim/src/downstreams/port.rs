@@ -8,7 +8,7 @@ use std::time::Duration;
 use hongbao_engine::clock::Clock;
 use hongbao_sinks::batch::Batch;
 use hongbao_sinks::downstream::{
-    Capabilities, Completed, Completion, Downstream, KeyLife, Outcome, Outcomes, Ticket, Told,
+    self, Capabilities, Completed, Completion, Downstream, KeyLife, Outcome, Outcomes, Ticket,
 };
 use hongbao_sinks::http::answer::{Answer, asked, sent};
 use hongbao_sinks::http::request::{key_of, request};
@@ -17,7 +17,8 @@ use parking_lot::Mutex;
 use crate::clock::SimClock;
 use crate::options::Keys;
 
-use super::partner::{Moment, Partner, Reply};
+use super::partner::{Answered, Moment, Partner, Reply};
+use super::question::Told;
 use super::words::Word;
 
 /// Namespace of all keys.
@@ -65,17 +66,14 @@ impl PartnerPort {
         let (outcomes, pause) = match &reply.answer {
             None if reply.is_refused => (Outcomes::All(Outcome::NotSent("connection refused".into())), None),
             None => (Outcomes::All(Outcome::Unknown("timeout".into())), None),
-            Some((status, retry_after, body)) => {
-                let answer = Answer {
-                    status: *status,
-                    retry_after: retry_after.as_deref(),
-                    body: body.as_deref(),
-                    now_ms: self.clock.wall_ms(),
-                };
-                sent(keys, is_single, &answer)
-            }
+            Some(answer) => sent(keys, is_single, &self.answer(answer)),
         };
         Completed::Sent { outcomes, pause }
+    }
+
+    fn answer<'a>(&self, (status, retry_after, body): &'a Answered) -> Answer<'a> {
+        let (retry_after, body) = (retry_after.as_deref(), body.as_deref());
+        Answer { status: *status, retry_after, body, now_ms: self.clock.wall_ms() }
     }
 }
 
@@ -125,17 +123,13 @@ impl Downstream for PartnerPort {
     fn ask(&mut self, ticket: Ticket, record: Arc<[u8]>) {
         let now_ms = self.clock.now_ms();
         let key = key_of(NAMESPACE, &record).unwrap_or_default();
-        let (after_ms, said) = self.partner.lock().ask(&key, now_ms);
-        let (told, pause) = match said {
-            None => (Told::Unknown("timeout".into()), None),
-            Some(said) => {
-                let body = format!("{{\"result\":\"{said}\"}}");
-                let now_ms = self.clock.wall_ms();
-                asked(&Answer { status: 200, retry_after: None, body: Some(body.as_bytes()), now_ms })
-            }
+        let Told { after_ms, answer, is_rejected } = self.partner.lock().ask(&key, now_ms);
+        let (told, pause) = match &answer {
+            None => (downstream::Told::Unknown("timeout".into()), None),
+            Some(answer) => asked(&self.answer(answer)),
         };
         let result = Completed::Asked { told, pause };
-        let words = vec![(said == Some("rejected")).then_some(Word::Rejected)];
+        let words = vec![is_rejected.then_some(Word::Rejected)];
         let coming = Coming { result, attempt: 0, keys: vec![key], words };
         self.coming.insert((now_ms + after_ms.cast_signed(), ticket), coming);
     }

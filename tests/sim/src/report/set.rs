@@ -18,7 +18,7 @@ use crate::world::run;
 pub const STRONG_SEEDS: u64 = 6_000;
 
 /// What a set must have met, or its generator is too weak.
-pub const EXPECTED: [&str; 90] = [
+pub const EXPECTED: [&str; 101] = [
     "award",
     "poison",
     "settings",
@@ -109,6 +109,17 @@ pub const EXPECTED: [&str; 90] = [
     "unresolved.over",
     "epoch.lost",
     "replay.compared",
+    "ask.lost",
+    "ask.not_found",
+    "ask.unauthorized",
+    "ask.forbidden",
+    "ask.not_allowed",
+    "ask.throttle",
+    "ask.unavailable",
+    "ask.failed",
+    "ask.redirect",
+    "ask.cut",
+    "ask.nonsense",
 ];
 
 /// Which seeds, and how.

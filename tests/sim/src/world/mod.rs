@@ -272,6 +272,9 @@ impl<'p, 'l> World<'p, 'l> {
             for (name, count) in &partner.lock().met {
                 stats.sometimes(&format!("request.{name}"), *count);
             }
+            for (name, count) in &partner.lock().asked {
+                stats.sometimes(name, *count);
+            }
         }
     }
 }
