@@ -11,6 +11,7 @@
 mod ending;
 mod estate;
 mod faults;
+mod halts;
 mod looks;
 mod process;
 mod turn;
