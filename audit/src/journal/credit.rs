@@ -10,7 +10,12 @@ use crate::report::{Invariant, Report};
 use super::{Balance, CreditNote, Journal};
 
 impl Journal {
-    pub(super) fn credit(&mut self, offset: Offset, fact: &CreditFact<'_>, report: &mut Report) {
+    pub(super) fn credit(
+        &mut self,
+        (offset, epoch): (Offset, u32),
+        fact: &CreditFact<'_>,
+        report: &mut Report,
+    ) {
         let at = self.at(offset);
         let (named, name) = (fact.ranges.total().cast_unsigned(), fact.lane);
         let Some(number) = self.find_lane(name) else {
@@ -33,7 +38,7 @@ impl Journal {
                 );
             }
             for seq in *first..(*end).min(behind) {
-                self.credit_one(offset, number, seq, (stage, at_ms), report);
+                self.credit_one((offset, epoch), (number, seq), (stage, at_ms), report);
             }
         }
         if stage != CreditStage::Started {
@@ -44,16 +49,15 @@ impl Journal {
 
     fn credit_one(
         &mut self,
-        offset: Offset,
-        lane: usize,
-        seq: u64,
+        (offset, epoch): (Offset, u32),
+        (lane, seq): (usize, u64),
         (stage, at_ms): (CreditStage, i64),
         report: &mut Report,
     ) {
         let at = self.at(offset);
         let order = &mut self.lanes[lane].orders[seq as usize - 1];
         let before = order.ended;
-        if let Err(fault) = order.follow(stage, at_ms) {
+        if let Err(fault) = order.follow(stage, at_ms, epoch) {
             report.find(fault.invariant, format_args!("{at} order {}: {}", order.order_no, fault.what));
             self.contradictions += u64::from(fault.is_void);
         }

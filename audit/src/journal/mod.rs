@@ -256,7 +256,7 @@ impl Journal {
         }
         match &fact {
             Fact::Accepted(fact) => self.accepted(record.offset, fact, report),
-            Fact::Credit(fact) => self.credit(record.offset, fact, report),
+            Fact::Credit(fact) => self.credit((record.offset, record.epoch), fact, report),
             Fact::Rejected(fact) => {
                 let (code, at_ms) = (fact.code.to_owned(), fact.at_ms);
                 let refusal = LastRefusal { code, offset: record.offset, at_ms };

@@ -63,6 +63,10 @@ pub struct Order {
     said_unknown: bool,
     /// Time of the first intent that may have had an effect.
     pub first_intent_at_ms: i64,
+    /// Epoch of that intent's writer.
+    pub first_intent_in: u32,
+    /// Epoch of the writer of its end, once it has ended.
+    pub ended_in: u32,
 }
 
 /// The terms of an acceptance, as its fact states them.
@@ -114,6 +118,8 @@ impl Order {
             unresolved: false,
             said_unknown: false,
             first_intent_at_ms: 0,
+            first_intent_in: 0,
+            ended_in: 0,
         }
     }
 
@@ -153,8 +159,8 @@ impl Order {
         record
     }
 
-    /// Follows a fact that names it.
-    pub(crate) fn follow(&mut self, stage: CreditStage, at_ms: i64) -> Result<(), Fault> {
+    /// Follows a fact that names it, by a writer in this epoch.
+    pub(crate) fn follow(&mut self, stage: CreditStage, at_ms: i64, epoch: u32) -> Result<(), Fault> {
         if let Some(ended) = self.ended {
             return Err(fault_after_end(ended, stage));
         }
@@ -162,7 +168,7 @@ impl Order {
         match stage {
             CreditStage::Started => {
                 if !is_open {
-                    self.first_intent_at_ms = at_ms;
+                    (self.first_intent_at_ms, self.first_intent_in) = (at_ms, epoch);
                 }
                 self.unresolved |= self.in_flight;
                 self.in_flight = true;
@@ -180,11 +186,13 @@ impl Order {
             }
             CreditStage::Unknown => {
                 if !is_open {
-                    self.first_intent_at_ms = at_ms;
+                    (self.first_intent_at_ms, self.first_intent_in) = (at_ms, epoch);
                 }
                 (self.in_flight, self.unresolved, self.said_unknown) = (false, true, true);
             }
-            CreditStage::Credited | CreditStage::Refused | CreditStage::Reported => self.ended = Some(stage),
+            CreditStage::Credited | CreditStage::Refused | CreditStage::Reported => {
+                (self.ended, self.ended_in) = (Some(stage), epoch);
+            }
         }
         if is_open {
             return Ok(());
@@ -264,7 +272,7 @@ mod tests {
             let mut order = order();
             let faults: Vec<Invariant> = facts
                 .iter()
-                .filter_map(|stage| order.follow(*stage, 7).err())
+                .filter_map(|stage| order.follow(*stage, 7, 1).err())
                 .map(|fault| fault.invariant)
                 .collect();
             assert_eq!(

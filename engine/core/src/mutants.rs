@@ -120,6 +120,8 @@ mutants! {
     M93, "orders that were tried before always go first, also as probes (I27)";
     M94, "an intake goes on over a journal that lacks what could be read at its last commit (I14, rule 5)";
     M95, "lanes go on where the intake's store proves that the log lost something (I14, rule 5)";
+    M96, "a throttled order is refused (I11)";
+    M97, "an order is reported at its first unknown outcome (I11)";
 }
 
 impl Mutant {

@@ -97,6 +97,9 @@ impl Rules {
             Outcome::AlreadyCredited => {
                 Verdict::End(CreditStage::Credited, Reason::Borrowed("credited before"))
             }
+            Outcome::Throttled { .. } if mutant!(M96) => {
+                Verdict::End(CreditStage::Refused, Reason::Borrowed("throttled"))
+            }
             Outcome::Throttled { retry_after } => {
                 let then = Then::Send { after: *retry_after };
                 Verdict::Hold(CreditStage::Deferred, Reason::Borrowed("throttled"), then)
@@ -109,6 +112,7 @@ impl Rules {
             Outcome::Rejected(reason) => Verdict::End(CreditStage::Refused, reason.clone()),
             Outcome::Conflict(reason) => Verdict::End(CreditStage::Reported, reason.clone()),
             Outcome::Unknown(reason) if mutant!(M36) => Verdict::End(CreditStage::Refused, reason.clone()),
+            Outcome::Unknown(reason) if mutant!(M97) => Verdict::End(CreditStage::Reported, reason.clone()),
             Outcome::Unknown(reason) => self.after_unknown(reason, standing),
         }
     }

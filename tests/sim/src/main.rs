@@ -110,6 +110,9 @@ struct SetArgs {
     /// Ends after so long, whatever is left.
     #[arg(long = "for", value_name = "SECONDS")]
     for_s: Option<u64>,
+    /// Goes on until so many seeds were played, however long it takes, and fails with fewer.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    least: u64,
     /// Ends after so many violations.
     #[arg(long, value_name = "N", default_value_t = 5)]
     violations: usize,
@@ -169,6 +172,7 @@ fn run_set(set: &SetArgs) -> bool {
         last: *set.seeds.end(),
         threads,
         deadline: set.for_s.map(Duration::from_secs),
+        least: set.least,
         violations_max: set.violations,
         tells: true,
     });
@@ -180,6 +184,9 @@ fn run_set(set: &SetArgs) -> bool {
     }
     if !result.missed.is_empty() {
         eprintln!("too weak: never met {:?}", result.missed);
+    }
+    if result.is_short {
+        eprintln!("too weak: {} seeds, {} were wanted", result.seeds, set.least);
     }
     println!("{}", result.line("sim", threads));
     result.is_good()

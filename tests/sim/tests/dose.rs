@@ -17,6 +17,7 @@ fn seeds_break_nothing() {
         last: 600,
         threads: 2,
         deadline: Some(Duration::from_secs(60)),
+        least: 0,
         violations_max: 1,
         tells: false,
     });

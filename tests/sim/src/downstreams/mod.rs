@@ -6,8 +6,10 @@ pub mod fault;
 pub mod ledger;
 pub mod partner;
 pub mod port;
+mod question;
 pub mod watched;
 mod wire;
+pub mod words;
 
 use hongbao_sinks::batch::Batch;
 

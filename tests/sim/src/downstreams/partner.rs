@@ -9,6 +9,10 @@ use super::Breach;
 use super::fault::RequestFault;
 use super::port::NAMESPACE;
 use super::wire::{Body, Item, Said};
+use super::words::{Word, Words, certain};
+
+/// Status, `Retry-After` and body; no body if it is cut off.
+pub type Answered = (u16, Option<String>, Option<Vec<u8>>);
 
 /// One order as the service knows it.
 #[derive(Debug, Default)]
@@ -24,6 +28,8 @@ pub struct Entry {
     /// It was sent too late, and no process could have known: its wall clock had stood still or gone
     /// back while none was running, by less than would show.
     is_excused: bool,
+    /// What was said about it.
+    words: Words,
 }
 
 /// When a request arrives, and what its sender knows of the time.
@@ -46,8 +52,10 @@ pub struct Moment {
 pub struct Reply {
     /// After so many milliseconds.
     pub after_ms: u64,
-    /// Status, `Retry-After` and body; none if no answer ever comes.
-    pub answer: Option<(u16, Option<String>, Option<Vec<u8>>)>,
+    /// None if no answer ever comes.
+    pub answer: Option<Answered>,
+    /// What it says for certain, by item.
+    pub words: Vec<Option<Word>>,
     /// The connection was refused.
     pub is_refused: bool,
     /// Number of the attempt.
@@ -57,19 +65,25 @@ pub struct Reply {
 /// The service. Lives longer than processes.
 #[derive(Debug)]
 pub struct Partner {
-    options: PartnerOptions,
-    random: Random,
+    pub(super) options: PartnerOptions,
+    pub(super) random: Random,
+    /// For what goes wrong with questions.
+    pub(super) questions: Random,
     /// By idempotency key.
     book: BTreeMap<String, Entry>,
-    faults: VecDeque<RequestFault>,
+    pub(super) faults: VecDeque<RequestFault>,
     /// It is out until then, in true time.
-    out_until_ms: i64,
-    late: BTreeMap<(i64, u64), (String, Vec<u8>)>,
+    pub(super) out_until_ms: i64,
+    pub(super) late: BTreeMap<(i64, u64), (String, Vec<u8>)>,
     attempts: u64,
+    /// What the answer that is being made says, item by item.
+    said: Vec<Said>,
     /// Found by itself.
     pub breaches: Vec<Breach>,
-    /// Requests by what went wrong with them.
+    /// Requests by what went wrong with them, and questions by what they were answered.
     pub met: BTreeMap<&'static str, u64>,
+    /// Questions by what went wrong with them.
+    pub asked: BTreeMap<&'static str, u64>,
 }
 
 impl Partner {
@@ -79,13 +93,16 @@ impl Partner {
         Self {
             options,
             random: Random::of(seed, &format!("partner-{index}")),
+            questions: Random::of(seed, &format!("questions-{index}")),
             book: BTreeMap::new(),
             faults: VecDeque::new(),
             out_until_ms: 0,
             late: BTreeMap::new(),
             attempts: 0,
+            said: Vec::new(),
             breaches: Vec::new(),
             met: BTreeMap::new(),
+            asked: BTreeMap::new(),
         }
     }
 
@@ -126,12 +143,6 @@ impl Partner {
         self.book.values().filter(|entry| entry.is_excused).count() as u64
     }
 
-    /// Effects in all.
-    #[must_use]
-    pub fn effects(&self) -> u64 {
-        self.book.values().map(|entry| entry.effects_ms.len() as u64).sum()
-    }
-
     /// When something that is on its way arrives.
     #[must_use]
     pub fn next_due_ms(&self) -> Option<i64> {
@@ -164,7 +175,7 @@ impl Partner {
         self.count(fault, is_out);
         let items = Body::items(body, is_single);
         if fault == Some(RequestFault::Refuse) {
-            return Reply { after_ms, answer: None, is_refused: true, attempt };
+            return Reply { after_ms, answer: None, words: Vec::new(), is_refused: true, attempt };
         }
         for item in &items {
             self.arrive(item, attempt, moment);
@@ -176,11 +187,15 @@ impl Partner {
             Some(fault) => self.go_wrong(fault, &items, is_single, now_ms),
             None => Some(self.grant(&items, is_single, now_ms, |_| (true, true))),
         };
+        if fault == Some(RequestFault::Nonsense) {
+            self.said.clear();
+        }
         match answer {
             Some(answer) if after_ms <= lost_ms => {
-                Reply { after_ms, answer: Some(answer), is_refused: false, attempt }
+                let words = certain(&items, &answer, &self.said);
+                Reply { after_ms, answer: Some(answer), words, is_refused: false, attempt }
             }
-            _ => Reply { after_ms: lost_ms, answer: None, is_refused: false, attempt },
+            _ => Reply { after_ms: lost_ms, answer: None, words: Vec::new(), is_refused: false, attempt },
         }
     }
 
@@ -228,6 +243,18 @@ impl Partner {
             }
         }
         entry.unresolved.push((attempt, moment));
+        entry.words.sent(attempt, moment.process);
+    }
+
+    /// What is said about an order, to be added to when an answer has reached its process.
+    pub fn words_mut(&mut self, key: &str) -> &mut Words {
+        &mut self.book.entry(key.to_owned()).or_default().words
+    }
+
+    /// What was said about an order, if it ever was sent or asked about.
+    #[must_use]
+    pub fn words(&self, key: &str) -> Option<&Words> {
+        self.book.get(key).map(|entry| &entry.words)
     }
 
     /// Somebody got a definite answer that an attempt has not had any effect.
@@ -243,7 +270,7 @@ impl Partner {
         items: &[Item],
         is_single: bool,
         now_ms: i64,
-    ) -> Option<(u16, Option<String>, Option<Vec<u8>>)> {
+    ) -> Option<Answered> {
         let all = |_: usize| (true, true);
         match fault {
             RequestFault::FailBefore => {
@@ -338,7 +365,7 @@ impl Partner {
         is_single: bool,
         now_ms: i64,
         which: impl Fn(usize) -> (bool, bool),
-    ) -> (u16, Option<String>, Option<Vec<u8>>) {
+    ) -> Answered {
         let mut said = Vec::with_capacity(items.len());
         for (at, item) in items.iter().enumerate() {
             if let Some((since_ms, status)) = self.book.get(&item.key).and_then(|entry| entry.cached)
@@ -384,7 +411,8 @@ impl Partner {
         }
     }
 
-    fn answer(&mut self, mut said: Vec<Said>, is_single: bool) -> (u16, Option<String>, Option<Vec<u8>>) {
+    fn answer(&mut self, mut said: Vec<Said>, is_single: bool) -> Answered {
+        self.said.clone_from(&said);
         if self.random.chance(u64::from(self.options.scramble_permille)) && !is_single {
             for index in (1..said.len()).rev() {
                 let other = self.random.below(index as u64 + 1) as usize;
@@ -394,27 +422,6 @@ impl Partner {
             said.push(Said::foreign());
         }
         (200, None, Some(Body::answer(&said, is_single)))
-    }
-
-    /// What a query is answered: `credited`, `rejected`, `pending` or `absent`.
-    pub fn ask(&mut self, key: &str, now_ms: i64) -> (u64, Option<&'static str>) {
-        self.advance(now_ms);
-        let (least, most) = self.options.latency_ms;
-        let after_ms = self.random.within(u64::from(least), u64::from(most));
-        let is_lost = now_ms < self.out_until_ms || (!self.faults.is_empty() && self.random.chance(150));
-        if is_lost || after_ms > u64::from(self.options.timeout_ms) {
-            return (u64::from(self.options.timeout_ms), None);
-        }
-        let is_coming = self.late.values().any(|(late, _)| late == key);
-        let result = match () {
-            () if self.times(key) > 0 => "credited",
-            () if self.is_poison(key) => "rejected",
-            // It does not always know what is on its way.
-            () if is_coming && self.random.chance(500) => "pending",
-            () => "absent",
-        };
-        *self.met.entry(result).or_default() += 1;
-        (after_ms, Some(result))
     }
 
     fn lasts(&self, since_ms: i64, now_ms: i64) -> bool {
@@ -430,7 +437,7 @@ impl Partner {
         last.is_some_and(|at_ms| self.lasts(*at_ms, now_ms))
     }
 
-    fn is_poison(&self, key: &str) -> bool {
+    pub(super) fn is_poison(&self, key: &str) -> bool {
         let hash = key.bytes().fold(0, |sum, byte| crate::trace::mix(sum, u64::from(byte)));
         hash % 1_000 < u64::from(self.options.reject_permille)
     }
@@ -444,7 +451,7 @@ fn is_deceived(first: &Moment, now: &Moment, life_ms: u64) -> bool {
 }
 
 /// A status without a body.
-fn empty(status: u16, retry: Option<u64>) -> Option<(u16, Option<String>, Option<Vec<u8>>)> {
+fn empty(status: u16, retry: Option<u64>) -> Option<Answered> {
     Some((status, retry.map(|after| after.to_string()), Some(Vec::new())))
 }
 

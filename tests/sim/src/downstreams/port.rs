@@ -8,7 +8,7 @@ use std::time::Duration;
 use hongbao_engine::clock::Clock;
 use hongbao_sinks::batch::Batch;
 use hongbao_sinks::downstream::{
-    Capabilities, Completed, Completion, Downstream, KeyLife, Outcome, Outcomes, Ticket, Told,
+    self, Capabilities, Completed, Completion, Downstream, KeyLife, Outcome, Outcomes, Ticket,
 };
 use hongbao_sinks::http::answer::{Answer, asked, sent};
 use hongbao_sinks::http::request::{key_of, request};
@@ -17,7 +17,9 @@ use parking_lot::Mutex;
 use crate::clock::SimClock;
 use crate::options::Keys;
 
-use super::partner::{Moment, Partner, Reply};
+use super::partner::{Answered, Moment, Partner, Reply};
+use super::question::Told;
+use super::words::Word;
 
 /// Namespace of all keys.
 pub const NAMESPACE: &str = "sim";
@@ -41,9 +43,12 @@ pub struct Sender {
 
 struct Coming {
     result: Completed,
-    /// Number of the attempt, and its keys in order; empty for asks.
+    /// Number of the attempt; 0 for asks.
     attempt: u64,
+    /// Its keys in order.
     keys: Vec<String>,
+    /// What the answer says for certain, by key.
+    words: Vec<Option<Word>>,
 }
 
 impl PartnerPort {
@@ -61,17 +66,14 @@ impl PartnerPort {
         let (outcomes, pause) = match &reply.answer {
             None if reply.is_refused => (Outcomes::All(Outcome::NotSent("connection refused".into())), None),
             None => (Outcomes::All(Outcome::Unknown("timeout".into())), None),
-            Some((status, retry_after, body)) => {
-                let answer = Answer {
-                    status: *status,
-                    retry_after: retry_after.as_deref(),
-                    body: body.as_deref(),
-                    now_ms: self.clock.wall_ms(),
-                };
-                sent(keys, is_single, &answer)
-            }
+            Some(answer) => sent(keys, is_single, &self.answer(answer)),
         };
         Completed::Sent { outcomes, pause }
+    }
+
+    fn answer<'a>(&self, (status, retry_after, body): &'a Answered) -> Answer<'a> {
+        let (retry_after, body) = (retry_after.as_deref(), body.as_deref());
+        Answer { status: *status, retry_after, body, now_ms: self.clock.wall_ms() }
     }
 }
 
@@ -99,7 +101,8 @@ impl Downstream for PartnerPort {
         let Some(request) = request(NAMESPACE, &batch, is_single) else {
             let outcomes = Outcomes::Split("order cannot be decoded".into());
             let result = Completed::Sent { outcomes, pause: None };
-            self.coming.insert((now_ms, ticket), Coming { result, attempt: 0, keys: Vec::new() });
+            let coming = Coming { result, attempt: 0, keys: Vec::new(), words: Vec::new() };
+            self.coming.insert((now_ms, ticket), coming);
             return;
         };
         let seems_right = self.sender.clock_seems_right.get(usize::from(batch.partition().0));
@@ -113,23 +116,21 @@ impl Downstream for PartnerPort {
         let reply = self.partner.lock().receive(&request.body, is_single, moment);
         let result = self.read(&request.keys, is_single, &reply);
         let at_ms = now_ms + reply.after_ms.cast_signed();
-        self.coming.insert((at_ms, ticket), Coming { result, attempt: reply.attempt, keys: request.keys });
+        let Reply { attempt, words, .. } = reply;
+        self.coming.insert((at_ms, ticket), Coming { result, attempt, keys: request.keys, words });
     }
 
     fn ask(&mut self, ticket: Ticket, record: Arc<[u8]>) {
         let now_ms = self.clock.now_ms();
         let key = key_of(NAMESPACE, &record).unwrap_or_default();
-        let (after_ms, result) = self.partner.lock().ask(&key, now_ms);
-        let (told, pause) = match result {
-            None => (Told::Unknown("timeout".into()), None),
-            Some(result) => {
-                let body = format!("{{\"result\":\"{result}\"}}");
-                let now_ms = self.clock.wall_ms();
-                asked(&Answer { status: 200, retry_after: None, body: Some(body.as_bytes()), now_ms })
-            }
+        let Told { after_ms, answer, is_rejected } = self.partner.lock().ask(&key, now_ms);
+        let (told, pause) = match &answer {
+            None => (downstream::Told::Unknown("timeout".into()), None),
+            Some(answer) => asked(&self.answer(answer)),
         };
         let result = Completed::Asked { told, pause };
-        let coming = Coming { result, attempt: 0, keys: Vec::new() };
+        let words = vec![is_rejected.then_some(Word::Rejected)];
+        let coming = Coming { result, attempt: 0, keys: vec![key], words };
         self.coming.insert((now_ms + after_ms.cast_signed(), ticket), coming);
     }
 
@@ -146,6 +147,10 @@ impl Downstream for PartnerPort {
                         partner.told(key, coming.attempt);
                     }
                 }
+            }
+            for (key, word) in coming.keys.iter().zip(&coming.words) {
+                let Some(word) = *word else { continue };
+                self.partner.lock().words_mut(key).heard(coming.attempt, word, self.sender.process);
             }
             done.push(Completion { ticket, result: coming.result });
         }

@@ -46,6 +46,16 @@ impl Said {
         Self { key: item.key.clone(), result, retry_after_ms: None }
     }
 
+    /// Whether it is about this item.
+    pub fn is_about(&self, item: &Item) -> bool {
+        self.key == item.key
+    }
+
+    /// What is said.
+    pub fn result(&self) -> &'static str {
+        self.result
+    }
+
     /// Come back after so many milliseconds.
     pub fn throttled(item: &Item, after_ms: u64) -> Self {
         Self { retry_after_ms: Some(after_ms), ..Self::of(item, "throttled") }

@@ -27,9 +27,18 @@ pub fn command(hunt: &Hunt) -> Result<bool, String> {
     let mutants = chosen(&hunt.names)?;
     let mut stats = Stats::default();
     let (mut caught, mut missed, mut tried) = (Vec::new(), Vec::new(), 0);
+    let mut broken = None;
     for mutant in &mutants {
         plant(*mutant);
         let found = seek(hunt.seeds_max, &mut tried, &mut stats);
+        if let Some((seed, _)) = &found
+            && let Some(own) = without(*mutant, *seed)
+        {
+            eprintln!("the product itself is broken by seed {seed}, so {mutant:?} was not looked for:");
+            eprintln!("{}: {}", own.invariant, own.what);
+            broken = Some(*seed);
+            break;
+        }
         if let (true, Some((seed, violation))) = (hunt.keeps, &found) {
             keep(*mutant, *seed, violation)?;
         }
@@ -60,11 +69,20 @@ pub fn command(hunt: &Hunt) -> Result<bool, String> {
         "mutants": simulated, "caught": caught.len(), "missed": missed,
         "segment_mutants": segments.map(|_| Mutant::OF_SEGMENTS.len()), "segment_caught": segments,
         "store_mutants": stores.map(|_| Mutant::OF_STORES.len()), "store_caught": stores,
-        "median_seeds": median, "worst_seeds": worst,
+        "median_seeds": median, "worst_seeds": worst, "broken_seed": broken,
     });
-    let line = stats.line("sim mutants", tried, missed.len(), clock.monotonic());
+    let violations = missed.len() + usize::from(broken.is_some());
+    let line = stats.line("sim mutants", tried, violations, clock.monotonic());
     println!("{}", joined(line, more));
-    Ok(missed.is_empty() && is_quick)
+    Ok(missed.is_empty() && is_quick && broken.is_none())
+}
+
+/// What a seed breaks by itself, while the bug that is planted is not.
+fn without(mutant: Mutant, seed: u64) -> Option<Violation> {
+    plant(Mutant::None);
+    let violation = run(&generate(seed), Trace::default()).violation;
+    plant(mutant);
+    violation
 }
 
 /// How many of these bugs, all of files, are among the names. The others are missed.

@@ -1,6 +1,6 @@
 //! The whole check of everything durable, by the reference model that `hongbao check` uses.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -12,6 +12,7 @@ use hongbao_audit::{
 };
 use hongbao_engine::log::Log;
 use hongbao_engine::partition::Partition;
+use hongbao_engine::records::ReadBatch;
 use hongbao_engine::store::Store;
 use hongbao_processors::intake::{AWARDS, JOURNAL};
 use hongbao_processors::views::ViewsLimits;
@@ -25,10 +26,13 @@ use crate::operator::{LANES, control_key};
 use crate::options::{LogProfile, Options};
 use crate::world::{Doom, Estate, Place};
 
+use super::ends::Ends;
 use super::{Oracles, Violation};
 
 /// Orders of a partition whose whole history is compared.
 const HISTORIES_MAX: usize = 12;
+/// Bytes of awards read at a time.
+const READ_BYTES: usize = 1 << 20;
 
 /// What is looked at.
 pub struct Scope<'a> {
@@ -46,6 +50,8 @@ pub struct Scope<'a> {
     pub doomed: &'a BTreeMap<u16, Doom>,
     /// What clients were told is durable.
     pub acknowledged: &'a [Delivery],
+    /// Wall clocks are right throughout, and no two processes run at a time.
+    pub are_clocks_right: bool,
     /// Everything must have ended.
     pub is_final: bool,
 }
@@ -147,7 +153,7 @@ impl Scope<'_> {
         if self.is_final {
             self.ends(partition, &journal, report, counts);
         }
-        Ok(self.forgotten(partition, &journal))
+        self.forgotten(partition, &journal)
     }
 
     fn intake(
@@ -240,6 +246,8 @@ impl Scope<'_> {
         });
         let evidence: Vec<Evidence<'_>> = evidence.collect();
         counts.effects += check_effects(journal, &evidence, report).iter().sum::<u64>();
+        let Self { estate, options, are_clocks_right, .. } = *self;
+        Ends { estate, options, are_clocks_right }.check(journal, report);
         Ok(())
     }
 
@@ -286,14 +294,46 @@ impl Scope<'_> {
         }
     }
 
-    /// What was acknowledged is known in the end (I25).
-    fn forgotten(&self, partition: u16, journal: &Journal) -> Option<String> {
-        if self.doomed.contains_key(&partition) || !self.is_final {
-            return None;
+    /// What was acknowledged is known in the end (I25); where a fold's store is ruined and its log is
+    /// whole, it is in the log at least.
+    fn forgotten(&self, partition: u16, journal: &Journal) -> Result<Option<String>, AuditError> {
+        if !self.is_final {
+            return Ok(None);
         }
+        let awards = match self.doomed.get(&partition) {
+            None => None,
+            Some(Doom::Store { .. }) => Some(self.awards(partition)?),
+            Some(_) => return Ok(None),
+        };
+        let is_known = |order_no: &str, record: &[u8]| match &awards {
+            None => journal.state(order_no).is_some(),
+            Some(awards) => awards.contains(record),
+        };
         let own = self.acknowledged.iter().filter(|delivery| delivery.partition == partition);
-        let mut numbers = own.filter_map(|delivery| delivery.order_no.as_deref());
-        let forgotten = numbers.find(|order_no| journal.state(order_no).is_none());
-        forgotten.map(|order_no| format!("order {order_no} was acknowledged, and nothing is known of it"))
+        let mut numbers = own.filter_map(|delivery| Some((delivery.order_no.as_deref()?, &*delivery.record)));
+        let forgotten = numbers.find(|(order_no, record)| !is_known(order_no, record));
+        let told = |(order_no, _)| format!("order {order_no} was acknowledged, and nothing is known of it");
+        Ok(forgotten.map(told))
+    }
+
+    /// All awards of a partition, as they were delivered.
+    fn awards(&self, partition: u16) -> Result<BTreeSet<Vec<u8>>, AuditError> {
+        let log = self.estate.log.undisturbed();
+        let (mut at, end) = log.range(Partition(partition), AWARDS)?;
+        let (mut batch, mut awards) = (ReadBatch::new(), BTreeSet::new());
+        while at < end {
+            log.read(Partition(partition), AWARDS, at, READ_BYTES, &mut batch)?;
+            let before = at;
+            for frame in batch.frames() {
+                for (offset, record) in frame.records() {
+                    awards.insert(record.to_vec());
+                    at = at.max(offset + 1);
+                }
+            }
+            if at == before {
+                break;
+            }
+        }
+        Ok(awards)
     }
 }

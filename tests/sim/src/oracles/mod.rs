@@ -4,6 +4,7 @@
 
 pub mod audit;
 mod cash_first;
+mod ends;
 mod fresh;
 mod served;
 

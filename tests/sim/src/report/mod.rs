@@ -6,6 +6,7 @@ pub mod timeline;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use hongbao_engine::clock::cpu_seconds_with_children;
 use serde_json::{Value, json};
 
 /// Numbers of one run, or of many.
@@ -64,7 +65,7 @@ impl Stats {
             "duplicates": self.duplicates,
             "violations": violations,
             "wall_s": round(wall.as_secs_f64()),
-            "cpu_s": round(cpu_seconds()),
+            "cpu_s": round(cpu_seconds_with_children()),
         })
     }
 
@@ -100,16 +101,4 @@ pub fn joined(mut line: Value, more: Value) -> Value {
 #[must_use]
 pub fn round(number: f64) -> f64 {
     (number * 100.0).round() / 100.0
-}
-
-/// Processor time of this process and of those it has waited for, in seconds; 0 where the system does
-/// not tell.
-#[must_use]
-pub fn cpu_seconds() -> f64 {
-    let Ok(stat) = std::fs::read_to_string("/proc/self/stat") else { return 0.0 };
-    // After the name in brackets: user and system time are fields 14 and 15, those of children 16 and
-    // 17, in hundredths.
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok()).unwrap_or(0.0);
-    (11..=14).map(ticks).sum::<f64>() / 100.0
 }

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-pub use hongbao_engine::clock::cpu_seconds;
 use hongbao_engine::clock::{Clock, SystemClock};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -19,7 +18,7 @@ use crate::world::run;
 pub const STRONG_SEEDS: u64 = 6_000;
 
 /// What a set must have met, or its generator is too weak.
-pub const EXPECTED: [&str; 88] = [
+pub const EXPECTED: [&str; 101] = [
     "award",
     "poison",
     "settings",
@@ -101,6 +100,8 @@ pub const EXPECTED: [&str; 88] = [
     "request.bad_gateway",
     "request.cached_failure",
     "gap.held",
+    "gap.timed_out",
+    "clock.went_back",
     "breaker.opened",
     "send_within.withdrew",
     "key_life.over",
@@ -108,6 +109,17 @@ pub const EXPECTED: [&str; 88] = [
     "unresolved.over",
     "epoch.lost",
     "replay.compared",
+    "ask.lost",
+    "ask.not_found",
+    "ask.unauthorized",
+    "ask.forbidden",
+    "ask.not_allowed",
+    "ask.throttle",
+    "ask.unavailable",
+    "ask.failed",
+    "ask.redirect",
+    "ask.cut",
+    "ask.nonsense",
 ];
 
 /// Which seeds, and how.
@@ -119,8 +131,10 @@ pub struct SetSpec {
     pub last: u64,
     /// Threads.
     pub threads: usize,
-    /// Ends after so long, whatever is left.
+    /// Ends after so long, whatever is left of the range.
     pub deadline: Option<Duration>,
+    /// But not before so many seeds were played.
+    pub least: u64,
     /// Ends after so many violations.
     pub violations_max: usize,
     /// Tells on stderr how far it is.
@@ -143,6 +157,8 @@ pub struct SetResult {
     pub hash: u64,
     /// What should have been met and was not.
     pub missed: Vec<&'static str>,
+    /// Fewer seeds were played than there had to be.
+    pub is_short: bool,
     /// Wall time.
     pub wall: Duration,
 }
@@ -168,7 +184,8 @@ pub fn play(spec: SetSpec) -> SetResult {
     });
     let mut result = result.into_inner();
     result.wall = clock.monotonic();
-    if result.seeds >= STRONG_SEEDS {
+    result.is_short = result.seeds < spec.least;
+    if result.is_strong() {
         let missed = EXPECTED.into_iter().filter(|name| !result.stats.seen.contains_key(*name));
         result.missed = missed.collect();
     }
@@ -178,7 +195,8 @@ pub fn play(spec: SetSpec) -> SetResult {
 fn work(spec: SetSpec, clock: &SystemClock, next: &AtomicU64, stop: &AtomicBool, result: &Mutex<SetResult>) {
     while !stop.load(Ordering::Relaxed) {
         let seed = next.fetch_add(1, Ordering::Relaxed);
-        if seed > spec.last || spec.deadline.is_some_and(|deadline| clock.monotonic() >= deadline) {
+        let is_over = || spec.deadline.is_some_and(|deadline| clock.monotonic() >= deadline);
+        if seed > spec.last || (seed - spec.first >= spec.least && is_over()) {
             stop.store(true, Ordering::Relaxed);
             return;
         }
@@ -224,14 +242,21 @@ impl SetResult {
             "simulated_days": round(stats.virtual_ms as f64 / 86_400_000.0),
             "hash": format!("{:016x}", self.hash),
             "missed": self.missed,
+            "strong": self.is_strong(),
             "seen": stats.seen,
         });
         joined(stats.line(name, self.seeds, self.violations.len(), self.wall), more)
     }
 
-    /// Whether nothing is wrong and everything was met.
+    /// Whether these are enough seeds for everything to be met.
+    #[must_use]
+    pub fn is_strong(&self) -> bool {
+        self.seeds >= STRONG_SEEDS
+    }
+
+    /// Whether nothing is wrong, and what had to be met was.
     #[must_use]
     pub fn is_good(&self) -> bool {
-        self.violations.is_empty() && self.missed.is_empty()
+        self.violations.is_empty() && self.missed.is_empty() && !self.is_short
     }
 }

@@ -8,6 +8,7 @@ use hongbao_sinks::dispatch::Step;
 
 use crate::options::LogProfile;
 use crate::oracles::{Violation, audit};
+use crate::plan::Op;
 
 use super::{Doom, End, World, views_limits};
 
@@ -206,6 +207,7 @@ impl World<'_, '_> {
             self.follow()?;
         }
         let is_forgotten = |partition: u16| self.is_forgotten(partition);
+        let is_off = |op: &Op| matches!(op, Op::Jump { .. } | Op::Freeze { .. } | Op::Zombie { .. });
         let scope = audit::Scope {
             estate: &self.estate,
             options: &self.plan.options,
@@ -214,6 +216,7 @@ impl World<'_, '_> {
             oracles: &self.oracles,
             doomed: &self.doomed,
             acknowledged: if is_final { &self.clients.acknowledged } else { &[] },
+            are_clocks_right: !self.plan.steps.iter().any(|step| is_off(&step.op)),
             is_final,
         };
         let counts = scope.run()?;

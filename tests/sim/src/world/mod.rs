@@ -11,6 +11,7 @@
 mod ending;
 mod estate;
 mod faults;
+mod halts;
 mod looks;
 mod process;
 mod turn;
@@ -271,6 +272,9 @@ impl<'p, 'l> World<'p, 'l> {
             stats.sometimes("clock.deceived", partner.lock().excused());
             for (name, count) in &partner.lock().met {
                 stats.sometimes(&format!("request.{name}"), *count);
+            }
+            for (name, count) in &partner.lock().asked {
+                stats.sometimes(name, *count);
             }
         }
     }

@@ -306,9 +306,12 @@ impl World<'_, '_> {
         self.stats.sometimes("epoch.lost", replaced);
         let lane = lanes.iter().find(|lane| lane.halted.iter().any(|partition| !is_doomed(partition)));
         let lane = lane.map(|lane| format!("lane {}: {}", lane.lane, lane.detail));
-        let unexplained = reasons.into_iter().find(|(partition, ..)| !is_doomed(partition));
-        let unexplained = unexplained.map(|(_, name, reason)| format!("{name}: {reason}"));
-        let reason = is_down.or(unexplained);
+        let fold = reasons.into_iter().find(|(partition, ..)| !is_doomed(partition));
+        let fold = fold.map(|(_, name, reason)| format!("{name}: {reason}"));
+        for stopped in [&is_down, &fold, &lane].into_iter().flatten() {
+            self.explain(stopped)?;
+        }
+        let reason = is_down.or(fold);
         // Where every partition is lost the dispatcher has nothing left to do.
         let is_all_lost = (0..self.plan.options.partitions).all(|at| self.is_log_lost(at));
         let reason = reason.filter(|_| !is_all_lost);
