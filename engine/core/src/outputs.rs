@@ -354,7 +354,8 @@ impl Replay {
     }
 
     fn find_in_batch(&mut self, reader: &Reader<'_>, seq: u64) -> Option<InBatch> {
-        while let Some(frame) = self.batch.get(self.frame) {
+        // What came behind the end is this task's own, or another process's: its input is there as well.
+        while let Some(frame) = self.batch.get(self.frame).filter(|frame| frame.first_offset() < self.end) {
             let envelope = frame.envelope();
             let own = envelope.source == reader.source && envelope.first_seq > 0;
             if own && self.trimmed && envelope.first_seq > seq {

@@ -11,9 +11,6 @@ pub const START_MS: i64 = 1_801_828_800_000;
 
 const NOT_FROZEN: i64 = i64::MIN;
 
-/// An intent is older than its sending by the wait for its sync and `send_within`, at most.
-const LATELY_MS: i64 = 6_000;
-
 /// The clocks of the machine that runs now, moved by the world.
 #[derive(Debug)]
 pub struct SimClock {
@@ -21,8 +18,6 @@ pub struct SimClock {
     offset_ms: AtomicI64,
     frozen_at_ms: AtomicI64,
     booted_ms: AtomicI64,
-    /// When the wall clock went back last, and by how much.
-    went_back: (AtomicI64, AtomicI64),
 }
 
 /// The clocks of another machine: its wall clock, and when its process began.
@@ -31,26 +26,24 @@ pub struct NodeClock {
     offset_ms: i64,
     frozen_at_ms: i64,
     booted_ms: i64,
-    went_back: (i64, i64),
 }
 
 impl NodeClock {
     /// Of a machine whose wall clock is ahead of the true time by so much.
     #[must_use]
     pub fn ahead(offset_ms: i64) -> Self {
-        Self { offset_ms, frozen_at_ms: NOT_FROZEN, booted_ms: 0, went_back: (-LATELY_MS, 0) }
+        Self { offset_ms, frozen_at_ms: NOT_FROZEN, booted_ms: 0 }
     }
 }
 
 impl Default for SimClock {
     fn default() -> Self {
-        let NodeClock { offset_ms, frozen_at_ms, booted_ms, went_back } = NodeClock::ahead(0);
+        let NodeClock { offset_ms, frozen_at_ms, booted_ms } = NodeClock::ahead(0);
         Self {
             now_ms: AtomicI64::new(0),
             offset_ms: offset_ms.into(),
             frozen_at_ms: frozen_at_ms.into(),
             booted_ms: booted_ms.into(),
-            went_back: (went_back.0.into(), went_back.1.into()),
         }
     }
 }
@@ -69,38 +62,19 @@ impl SimClock {
 
     /// The wall clock jumps.
     pub fn jump(&self, by_ms: i64) {
-        self.change(|| _ = self.offset_ms.fetch_add(by_ms, Ordering::Relaxed));
+        self.offset_ms.fetch_add(by_ms, Ordering::Relaxed);
     }
 
     /// The wall clock stops, or goes on from where the true time is.
     pub fn freeze(&self, frozen: bool) {
         let at_ms = if frozen { self.wall_ms() } else { NOT_FROZEN };
-        self.change(|| self.frozen_at_ms.store(at_ms, Ordering::Relaxed));
+        self.frozen_at_ms.store(at_ms, Ordering::Relaxed);
     }
 
     /// The wall clock is right again.
     pub fn heal(&self) {
-        self.change(|| {
-            self.offset_ms.store(0, Ordering::Relaxed);
-            self.frozen_at_ms.store(NOT_FROZEN, Ordering::Relaxed);
-        });
-    }
-
-    fn change(&self, change: impl FnOnce()) {
-        let before_ms = self.wall_lately_ms();
-        let stood_ms = self.wall_ms();
-        change();
-        if self.wall_ms() < stood_ms {
-            self.went_back.0.store(self.now_ms(), Ordering::Relaxed);
-            self.went_back.1.store(before_ms - self.wall_ms(), Ordering::Relaxed);
-        }
-    }
-
-    /// What the wall clock would be had it not gone back lately: an intent may be from before that.
-    #[must_use]
-    pub fn wall_lately_ms(&self) -> i64 {
-        let is_lately = self.now_ms() - self.went_back.0.load(Ordering::Relaxed) <= LATELY_MS;
-        self.wall_ms() + if is_lately { self.went_back.1.load(Ordering::Relaxed) } else { 0 }
+        self.offset_ms.store(0, Ordering::Relaxed);
+        self.frozen_at_ms.store(NOT_FROZEN, Ordering::Relaxed);
     }
 
     /// From now on a process on another machine runs; the clocks of the one that ran until now.
@@ -109,8 +83,6 @@ impl SimClock {
         swap(&self.offset_ms, &mut other.offset_ms);
         swap(&self.frozen_at_ms, &mut other.frozen_at_ms);
         swap(&self.booted_ms, &mut other.booted_ms);
-        swap(&self.went_back.0, &mut other.went_back.0);
-        swap(&self.went_back.1, &mut other.went_back.1);
     }
 
     /// A process begins.

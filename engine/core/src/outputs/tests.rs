@@ -191,6 +191,18 @@ fn a_log_that_lacks_what_could_be_read_at_the_last_commit_stops() {
     }
 }
 
+/// Where several processes write, one that was thought to be gone goes on for a while.
+#[test]
+fn what_another_process_writes_after_the_start_is_not_ahead() {
+    let log = log();
+    append(&log, "a", "fold", 1, &["1"]);
+    let mut outputs = open(&log, &Rows::new());
+    append(&log, "a", "fold", 2, &["2"]);
+    write(&mut outputs, "a", &["1"]);
+    outputs.flush().unwrap();
+    assert_eq!(outputs.check_none_ahead(), Ok(()));
+}
+
 #[test]
 fn saved_sequences_skip_what_others_wrote_before() {
     let log = log();

@@ -39,12 +39,26 @@ pub struct Moment {
     pub now_ms: i64,
     /// The sender's wall clock.
     pub wall_ms: i64,
-    /// The latest that it may have been when this was intended.
-    pub intended_wall_ms: i64,
     /// Number of the sender's process.
     pub process: u64,
     /// Nothing in the journal is from after the start of that process, by its wall clock.
     pub clock_seems_right: bool,
+}
+
+/// An order that arrives again when its key's life is over, or will be before the request has to be there,
+/// from a process that knows of the first attempt by wall clocks alone.
+#[derive(Clone, Debug)]
+pub struct LateResend {
+    /// Its key.
+    pub key: String,
+    /// Its number.
+    pub order_no: String,
+    /// Of this request.
+    pub moment: Moment,
+    /// True time since the first attempt.
+    pub since_ms: i64,
+    /// How long keys last.
+    pub life_ms: i64,
 }
 
 /// What a request comes to.
@@ -78,6 +92,8 @@ pub struct Partner {
     attempts: u64,
     /// What the answer that is being made says, item by item.
     said: Vec<Said>,
+    /// Sent again so late, by another process, that only wall clocks can have told it.
+    pub late_resends: Vec<LateResend>,
     /// Found by itself.
     pub breaches: Vec<Breach>,
     /// Requests by what went wrong with them, and questions by what they were answered.
@@ -100,6 +116,7 @@ impl Partner {
             late: BTreeMap::new(),
             attempts: 0,
             said: Vec::new(),
+            late_resends: Vec::new(),
             breaches: Vec::new(),
             met: BTreeMap::new(),
             asked: BTreeMap::new(),
@@ -141,6 +158,17 @@ impl Partner {
     #[must_use]
     pub fn excused(&self) -> u64 {
         self.book.values().filter(|entry| entry.is_excused).count() as u64
+    }
+
+    /// No process could have known that this order was sent too late.
+    pub fn excuse(&mut self, key: &str) {
+        self.book.entry(key.to_owned()).or_default().is_excused = true;
+    }
+
+    /// Whether that is known of an order.
+    #[must_use]
+    pub fn is_excused(&self, key: &str) -> bool {
+        self.book.get(key).is_some_and(|entry| entry.is_excused)
     }
 
     /// When something that is on its way arrives.
@@ -230,10 +258,13 @@ impl Partner {
         if let Some((_, first)) = entry.unresolved.first() {
             let since_ms = moment.now_ms - first.now_ms;
             match keys {
-                Keys::Lasts(life_ms) if is_deceived(first, &moment, life_ms) => {
+                Keys::Lasts(life_ms) if first.process != moment.process && moment.clock_seems_right => {
                     // A request may take as long as its answer is waited for.
-                    let arrives_ms = since_ms.cast_unsigned() + u64::from(timeout_ms);
-                    entry.is_excused |= arrives_ms >= life_ms;
+                    if since_ms.cast_unsigned() + u64::from(timeout_ms) >= life_ms {
+                        let (key, order_no) = (item.key.clone(), item.order_no.clone());
+                        let life_ms = life_ms.cast_signed();
+                        self.late_resends.push(LateResend { key, order_no, moment, since_ms, life_ms });
+                    }
                 }
                 Keys::None => breach("I14", format!("sent again after {since_ms} ms, there are no keys")),
                 Keys::Lasts(life_ms) if since_ms.cast_unsigned() >= life_ms => {
@@ -441,13 +472,6 @@ impl Partner {
         let hash = key.bytes().fold(0, |sum, byte| crate::trace::mix(sum, u64::from(byte)));
         hash % 1_000 < u64::from(self.options.reject_permille)
     }
-}
-
-/// Whether the sender cannot know that a key's life is over: the time since the first attempt is of
-/// an earlier process, so only wall clocks tell it, and they tell too little.
-fn is_deceived(first: &Moment, now: &Moment, life_ms: u64) -> bool {
-    let by_wall_ms = now.wall_ms - first.intended_wall_ms;
-    first.process != now.process && now.clock_seems_right && by_wall_ms < life_ms.cast_signed()
 }
 
 /// A status without a body.

@@ -109,7 +109,6 @@ impl Downstream for PartnerPort {
         let moment = Moment {
             now_ms,
             wall_ms: self.clock.wall_ms(),
-            intended_wall_ms: self.clock.wall_lately_ms(),
             process: self.sender.process,
             clock_seems_right: seems_right.copied().unwrap_or(false),
         };

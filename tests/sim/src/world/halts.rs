@@ -9,7 +9,7 @@ use super::World;
 /// A cause, and words of who stops for it.
 type Cause = (&'static str, fn(&Op) -> bool);
 
-const CAUSES: [Cause; 8] = [
+const CAUSES: [Cause; 7] = [
     ("sync failed", |op| matches!(op, Op::SyncFails { .. })),
     ("input/output error", |op| matches!(op, Op::StoreFails { .. })),
     ("replaced by another process", |op| matches!(op, Op::Zombie { .. })),
@@ -18,8 +18,6 @@ const CAUSES: [Cause; 8] = [
     ("the store is damaged: ", |op| matches!(op, Op::StoreDamaged { .. })),
     ("but the log ends at ", |op| matches!(op, Op::LogLost { .. })),
     ("the log starts at ", |op| matches!(op, Op::Trimmed { .. })),
-    // An intake that catches up does not tell what another one writes meanwhile from what was there.
-    ("but the input for it is not there", |op| matches!(op, Op::Zombie { .. })),
 ];
 
 impl World<'_, '_> {

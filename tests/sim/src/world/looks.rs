@@ -5,12 +5,15 @@ use std::sync::Arc;
 
 use hongbao_engine::log::Log;
 use hongbao_engine::outputs::SEQUENCE_ROWS;
-use hongbao_engine::partition::Partition;
+use hongbao_engine::partition::{Partition, partition_of};
 use hongbao_engine::store::Store;
 use hongbao_engine::task::{TaskStatus, WaitsFor};
 use hongbao_processors::intake::{AWARDS, JOURNAL, STAGE};
 use hongbao_sinks::ledger::BOOK_TOPIC;
 
+use crate::downstreams::Breach;
+use crate::downstreams::partner::{LateResend, Partner};
+use crate::downstreams::port::NAMESPACE;
 use crate::log::SimLog;
 use crate::oracles::Violation;
 use crate::store::SimStore;
@@ -67,6 +70,36 @@ impl World<'_, '_> {
         let row = self.estate.intakes[usize::from(partition)].rows().get(&key).ok().flatten();
         let next_seq = row.as_deref().and_then(<[u8]>::first_chunk::<8>);
         next_seq.map_or(0, |next_seq| u64::from_le_bytes(*next_seq).saturating_sub(1))
+    }
+
+    /// What a partner found, but for what its senders could not know: wall clocks told them less time
+    /// since an order's first intent than its key lasts (limits in `docs/found-bugs.md`).
+    pub(super) fn breaches_of(&self, partner: &mut Partner) -> Vec<Breach> {
+        let mut breaches = std::mem::take(&mut partner.breaches);
+        for resend in std::mem::take(&mut partner.late_resends) {
+            let LateResend { key, order_no, moment, since_ms, life_ms } = resend;
+            let since_by_wall_ms =
+                self.first_intent_ms(&order_no).map(|intent_ms| moment.wall_ms - intent_ms);
+            if since_by_wall_ms.is_none_or(|since_ms| since_ms < life_ms) {
+                partner.excuse(&key);
+            } else if since_ms >= life_ms {
+                let what = format!("sent again after {since_ms} ms, keys last {life_ms} ms");
+                breaches.push(Breach { invariant: "I14", order_no, what });
+            }
+        }
+        breaches.retain(|breach| {
+            breach.invariant != "I10" || !partner.is_excused(&format!("{NAMESPACE}/{}", breach.order_no))
+        });
+        breaches
+    }
+
+    /// When the first attempt was intended that may have had an effect, by the clock of its process; none
+    /// if the journal could not be followed so far.
+    fn first_intent_ms(&self, order_no: &str) -> Option<i64> {
+        let act_id = order_no.split('_').next().unwrap_or_default();
+        let partition = partition_of(act_id.as_bytes(), self.plan.options.partitions).0;
+        let order = self.oracles.journal(partition).order(order_no).filter(|order| order.intents > 0)?;
+        Some(order.first_intent_at_ms)
     }
 
     /// How far an intake could read its outputs at its last commit.

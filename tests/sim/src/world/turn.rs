@@ -247,7 +247,7 @@ impl World<'_, '_> {
         }
         let mut breaches = breaches;
         for partner in self.estate.partners() {
-            breaches.append(&mut partner.lock().breaches);
+            breaches.append(&mut self.breaches_of(&mut partner.lock()));
         }
         match breaches.into_iter().find(|breach| !self.may_repeat(&breach.order_no)) {
             Some(breach) => Err(Violation::of(breach)),
