@@ -118,6 +118,7 @@ mutants! {
     M91, "a failed sync is tried again and believed (I25)";
     M92, "the rows of a commit are taken in before its offset (I6)";
     M93, "orders that were tried before always go first, also as probes (I27)";
+    M98, "all orders of a batch are sent as its first one (I9)";
 }
 
 impl Mutant {

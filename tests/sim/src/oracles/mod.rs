@@ -5,6 +5,7 @@
 pub mod audit;
 mod cash_first;
 mod fresh;
+pub mod money;
 mod served;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -159,7 +159,8 @@ impl World<'_, '_> {
 
     /// The end: everything is committed and held against the reference model.
     pub(super) fn finish(&mut self) -> Result<(), Violation> {
-        self.expect_halts()?;
+        let halts = self.expect_halts();
+        self.weigh(halts)?;
         self.stop(1)?;
         // What was appended before the stop is durable.
         self.estate.clock.advance_to(self.now_ms() + 200);
@@ -195,7 +196,7 @@ impl World<'_, '_> {
     }
 
     /// Whether a fold that must notice has halted since, if there is one.
-    fn has_halted(&self, partition: u16, doom: &Doom) -> bool {
+    pub(super) fn has_halted(&self, partition: u16, doom: &Doom) -> bool {
         let names = names_to_halt(partition, doom);
         names.is_empty() || names.iter().any(|name| self.halted_ever.contains(name))
     }
@@ -216,7 +217,10 @@ impl World<'_, '_> {
             acknowledged: if is_final { &self.clients.acknowledged } else { &[] },
             is_final,
         };
-        let counts = scope.run()?;
+        let counts = match scope.run() {
+            Ok(counts) => counts,
+            Err(violation) => return self.weigh(Err(violation)),
+        };
         if is_final {
             self.stats.duplicates += counts.duplicate;
             self.stats.accepted += counts.accepted;

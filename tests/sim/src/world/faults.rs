@@ -353,5 +353,6 @@ impl World<'_, '_> {
         }
         let silent = self.doomed.iter().filter(|(_, doom)| doom.is_silent());
         self.silenced = silent.map(|(partition, _)| *partition).collect();
+        self.note_behind();
     }
 }
