@@ -1,5 +1,5 @@
-//! The judge that sees money alone: without a planted bug it sees none doubled or lost, and the scenarios
-//! that it has found are of every rule that the simulator can break.
+//! The judge that sees money alone: without a planted bug it sees none doubled or lost, and what is
+//! stored of it shows both for the rules of the protocol.
 
 use hongbao_sim::oracles::money::IDS;
 use hongbao_sim::plan::{Judge, of_money};
@@ -9,10 +9,8 @@ use hongbao_sim::world::run;
 
 #[test]
 fn no_money_is_doubled_or_lost() {
-    let seeds: u64 = std::env::var("SEEDS").map_or(150, |s| s.parse().unwrap());
-    for seed in 1..=seeds {
+    for seed in 1..=150 {
         let violation = run(&of_money(seed), Trace::default()).violation;
-        if seeds > 150 { if let Some(v) = violation { println!("{seed} {v:?}"); } continue; }
         assert_eq!(violation, None, "seed {seed}");
     }
 }
