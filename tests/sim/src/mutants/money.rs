@@ -9,9 +9,9 @@ use hongbao_engine::mutants::{Mutant, plant};
 use parking_lot::Mutex;
 use serde_json::json;
 
+use crate::options::LogProfile;
 use crate::oracles::Violation;
 use crate::oracles::money::IDS;
-use crate::options::LogProfile;
 use crate::plan::{AwardOp, Op, Plan, Step, of_money};
 use crate::random::Random;
 use crate::report::{Stats, joined};
@@ -23,7 +23,7 @@ use crate::world::run;
 use super::Hunt;
 
 /// Runs for the smallest plan at most; those that lose something last as long as the deadline.
-const SHRINK_RUNS_MAX: u32 = 1_500;
+const SHRINK_RUNS_MAX: u32 = 4_000;
 
 /// How money can go wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -63,7 +63,12 @@ pub fn command(hunt: &Hunt, mutants: &[Mutant]) -> Result<bool, String> {
         let (found, seeds) = seek(hunt, *mutant, &mut stats);
         tried += seeds;
         for (wrong, (seed, violation)) in &found {
-            println!("{mutant:?} {seed:>6}  {:<7} {:<4} {}", wrong.name(), violation.invariant, violation.what);
+            println!(
+                "{mutant:?} {seed:>6}  {:<7} {:<4} {}",
+                wrong.name(),
+                violation.invariant,
+                violation.what
+            );
             if hunt.keeps {
                 keep(*mutant, *seed, *wrong, violation)?;
             }
@@ -84,6 +89,7 @@ fn aimed(mutant: Mutant, seed: u64) -> Plan {
     let mut plan = of_money(seed);
     let random = &mut Random::of(seed, "aim");
     match mutant {
+        Mutant::M61 => trim_unread_awards(&mut plan, random),
         Mutant::M12 => forget_read_awards(&mut plan, random),
         Mutant::M15 => {
             plan.options.log = LogProfile::Segments;
@@ -113,6 +119,27 @@ fn crash(calls: u64, keep_permille: u32) -> Op {
     Op::Crash { calls, keep_permille, down_ms: 10, again: None, reads: false, audit: false }
 }
 
+/// Awards that the intake has not read lose their beginning.
+fn trim_unread_awards(plan: &mut Plan, random: &mut Random) {
+    plan.options.task.commit_records = 1;
+    plan.options.task.commit_interval_ms = 0;
+    let awards = plan.steps.iter().filter_map(|step| match step.op {
+        Op::Award(award) => Some(award),
+        _ => None,
+    });
+    let Some(first) = awards.min_by_key(|award| award.rain) else { return };
+    let at_ms = plan.steps.last().map_or(0, |step| step.at_ms) + 500;
+    for rain in 0..random.within(1, 8) as u32 {
+        let award = AwardOp { rain: 10_000 + rain, scene: 0, amount_minor: 1, ..first };
+        plan.steps.push(Step { at_ms, op: Op::Award(award) });
+    }
+    plan.steps.push(Step { at_ms, op: crash(random.magnitude(1, 6), 1_000) });
+    for partition in 0..plan.options.partitions {
+        let trim_ms = at_ms + random.within(1, 10).cast_signed();
+        plan.steps.push(Step { at_ms: trim_ms, op: Op::Trimmed { partition, is_journal: false, keep: 0 } });
+    }
+}
+
 /// A log loses awards that the intake has read, without which its journal is whole, and others come.
 fn forget_read_awards(plan: &mut Plan, random: &mut Random) {
     plan.options.partitions = 1;
@@ -132,11 +159,13 @@ fn forget_read_awards(plan: &mut Plan, random: &mut Random) {
         plan.steps.push(Step { at_ms, op: Op::Award(again) });
     }
     let end_ms = at_ms + random.within(5, 240).cast_signed();
-    plan.steps.push(Step { at_ms: end_ms, op: Op::LogLost { partition: 0, groups: random.within(1, 3) as usize } });
+    plan.steps
+        .push(Step { at_ms: end_ms, op: Op::LogLost { partition: 0, groups: random.within(1, 3) as usize } });
     plan.steps.push(Step { at_ms: end_ms, op: crash(random.magnitude(1, 4), 0) });
     for rain in 0..random.within(1, 30) as u32 {
         let at_ms = end_ms + random.below(20).cast_signed() - 5;
-        plan.steps.push(Step { at_ms, op: Op::Award(AwardOp { rain: 10_000 + rain, amount_minor: 1, ..*first }) });
+        plan.steps
+            .push(Step { at_ms, op: Op::Award(AwardOp { rain: 10_000 + rain, amount_minor: 1, ..*first }) });
     }
 }
 

@@ -5,12 +5,13 @@
 //! | id | what is told |
 //! | --- | --- |
 //! | I10 | doubled: an order took effect twice in its downstream |
-//! | I25 | lost: an award was acknowledged, and nothing says that it ever came |
+//! | I25 | lost: an award was acknowledged, nothing says that it ever came, and nobody has paid it |
 //! | I11 | lost: an order was accepted, took no effect, and nobody is told so |
 //! | I15 | lost: an order is shown as credited and took no effect |
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use hongbao_audit::journal::Order;
 use hongbao_audit::{Journal, LedgerAudit, Report};
 use hongbao_engine::log::{Log, LogError};
 use hongbao_engine::partition::Partition;
@@ -19,12 +20,13 @@ use hongbao_processors::intake::{AWARDS, JOURNAL, STAGE};
 use hongbao_schemas::award::Award;
 use hongbao_schemas::journal::Fact;
 use hongbao_schemas::order_state::OrderState;
+use hongbao_sinks::dispatch::LaneState;
 use hongbao_sinks::ledger::order_value;
 
 use crate::clients::Delivery;
 use crate::downstreams::port::NAMESPACE;
 use crate::log::Undisturbed;
-use crate::world::{Estate, Place};
+use crate::world::{Estate, Place, Process};
 
 use super::Violation;
 
@@ -42,6 +44,8 @@ pub struct Till<'a> {
     pub partition: u16,
     /// Its journal, by the reference model.
     pub journal: &'a Journal,
+    /// What runs, where the end was waited for in vain.
+    pub process: Option<&'a Process>,
     /// What clients were told is durable, and is owed to them.
     pub acknowledged: &'a [&'a Delivery],
 }
@@ -53,23 +57,48 @@ impl Till<'_> {
     /// # Errors
     /// The first order that was doubled or lost.
     pub fn check_all(&self) -> Result<(), Violation> {
-        let effects = self.effects();
         for order in self.journal.orders() {
-            let times = effects.get(&*order.order_no).copied().unwrap_or(0);
-            let (order_no, state) = (&order.order_no, order.state());
+            let times = self.times(&order.order_no);
+            let (order_no, state) = (&order.order_no, self.told(order));
             let (id, what) = match (times, state) {
                 (2.., _) => ("I10", format!("took effect {times} times")),
                 (1, _) | (0, OrderState::Refused | OrderState::Reported) => continue,
                 (_, OrderState::Credited) => ("I15", "is shown as credited and took no effect".to_owned()),
+                _ if !self.is_given_up(&order.group.lane) => continue,
                 _ => ("I11", format!("is {} for ever and took no effect", state.as_str())),
             };
             return Err(Violation::new(id, format!("order {order_no}: {what}")));
         }
+        let is_unknown =
+            |order_no: &&str| self.journal.state(order_no).is_none() && self.times(order_no) == 0;
         let mut numbers = self.acknowledged.iter().filter_map(|delivery| owed(delivery));
-        match numbers.find(|order_no| self.journal.state(order_no).is_none()) {
+        match numbers.find(is_unknown).filter(|_| self.is_all_decided()) {
             None => Ok(()),
             Some(order_no) => Err(unknown(order_no)),
         }
+    }
+
+    /// Where an order stands for its person: as the views answer, where they do.
+    fn told(&self, order: &Order) -> OrderState {
+        let told = self.process.and_then(|process| process.reader.order(&order.order_no).ok().flatten());
+        told.map_or(order.state(), |told| told.state)
+    }
+
+    /// Whether a lane runs, and has nothing left to do: what is open is not late but forgotten.
+    fn is_given_up(&self, name: &str) -> bool {
+        let Some(process) = self.process else { return false };
+        process.lanes.lanes().iter().any(|lane| {
+            let left = lane.ready + lane.waiting + lane.held;
+            *lane.lane == *name && lane.state == LaneState::Running && left == 0
+        })
+    }
+
+    /// Whether the intake has nothing left to decide.
+    fn is_all_decided(&self) -> bool {
+        let Some(process) = self.process else { return true };
+        let status = process.intakes[usize::from(self.partition)].status();
+        let end = self.estate.log.undisturbed().range(Partition(self.partition), AWARDS);
+        status.is_some_and(|status| end.is_ok_and(|(_, end)| status.applied() >= end))
     }
 
     /// Some part stops again and again. What it had still to do is not lost by that; but what the
@@ -102,7 +131,7 @@ impl Till<'_> {
         for delivery in self.acknowledged {
             let Some(order_no) = owed(delivery) else { continue };
             let is_decided = offsets.get(&delivery.record).is_some_and(|offset| *offset < applied);
-            if is_decided && !known.contains(order_no) {
+            if is_decided && !known.contains(order_no) && self.times(order_no) == 0 {
                 return Err(unknown(order_no));
             }
         }
@@ -110,7 +139,8 @@ impl Till<'_> {
         for (order_no, lane, seq, award) in accepted {
             let topic = format!("orders.{lane}");
             let there = lanes.entry(lane).or_insert_with(|| self.estate.log.sequences(at, &topic, STAGE));
-            if award.cast_unsigned() < applied && !there.contains(&seq.cast_unsigned()) {
+            let is_missing = award.cast_unsigned() < applied && !there.contains(&seq.cast_unsigned());
+            if is_missing && self.times(&order_no) == 0 {
                 let what = format!("order {order_no}: is accepted, and its lane lacks it for ever");
                 return Err(Violation::new("I11", what));
             }
@@ -118,33 +148,21 @@ impl Till<'_> {
         Ok(())
     }
 
-    /// How often each order took effect, in all downstreams together.
-    fn effects(&self) -> BTreeMap<&str, u64> {
-        let mut effects: BTreeMap<&str, u64> = BTreeMap::new();
-        for place in &self.estate.places {
-            let book = match place {
-                Place::Partner(_) => None,
-                Place::Ledger { book, .. } => Some(book.undisturbed()),
-            };
-            // What it finds beside is told by the whole audit.
-            let ledger = book.as_ref().and_then(|book| {
-                let mut ledger =
-                    LedgerAudit::open("ledger", book, Partition(self.partition), order_value).ok()?;
-                ledger.advance(ledger.end().ok()?, self.journal, &mut Report::new()).ok()?;
-                Some(ledger)
-            });
-            for order in self.journal.orders() {
-                let times = match (place, &ledger) {
-                    (Place::Partner(partner), _) => {
-                        partner.lock().times(&format!("{NAMESPACE}/{}", order.order_no))
-                    }
-                    (_, Some(ledger)) => ledger.times(&order.order_no),
-                    (_, None) => 0,
-                };
-                *effects.entry(&order.order_no).or_default() += times;
-            }
-        }
-        effects
+    /// How often an order took effect, in all downstreams together.
+    fn times(&self, order_no: &str) -> u64 {
+        let times = self.estate.places.iter().map(|place| match place {
+            Place::Partner(partner) => partner.lock().times(&format!("{NAMESPACE}/{order_no}")),
+            Place::Ledger { book, .. } => self.postings(&book.undisturbed(), order_no),
+        });
+        times.sum()
+    }
+
+    /// What it finds beside is told by the whole audit.
+    fn postings(&self, book: &Undisturbed, order_no: &str) -> u64 {
+        let open = LedgerAudit::open("ledger", book, Partition(self.partition), order_value);
+        let Ok(mut ledger) = open else { return 0 };
+        let read = ledger.end().and_then(|end| ledger.advance(end, self.journal, &mut Report::new()));
+        read.map_or(0, |()| ledger.times(order_no))
     }
 }
 

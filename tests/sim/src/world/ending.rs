@@ -196,7 +196,7 @@ impl World<'_, '_> {
     }
 
     /// Whether a fold that must notice has halted since, if there is one.
-    pub(super) fn has_halted(&self, partition: u16, doom: &Doom) -> bool {
+    fn has_halted(&self, partition: u16, doom: &Doom) -> bool {
         let names = names_to_halt(partition, doom);
         names.is_empty() || names.iter().any(|name| self.halted_ever.contains(name))
     }

@@ -83,7 +83,8 @@ impl World<'_, '_> {
 
     fn count_till(&self, partition: u16, stops_again: bool) -> Result<(), Violation> {
         let doom = self.doomed.get(&partition);
-        let goes_on = doom.is_some_and(|doom| !self.has_halted(partition, doom));
+        let has_halted = |kind: &str| self.halted_ever.contains(&format!("{kind}/{partition}"));
+        let goes_on = !has_halted("intake") && !has_halted("views");
         let since = match doom {
             None => 0,
             Some(Doom::Trimmed { must_halt: true, .. }) if goes_on => 0,
@@ -99,6 +100,7 @@ impl World<'_, '_> {
             estate: &self.estate,
             partition,
             journal: self.oracles.journal(partition),
+            process: self.process.as_ref(),
             acknowledged: &own,
         };
         if stops_again {
