@@ -23,7 +23,7 @@ use crate::world::run;
 use super::Hunt;
 
 /// Runs for the smallest plan at most; those that lose something last as long as the deadline.
-const SHRINK_RUNS_MAX: u32 = 4_000;
+const SHRINK_RUNS_MAX: u32 = 1_000;
 
 /// How money can go wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

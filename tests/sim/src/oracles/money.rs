@@ -81,7 +81,7 @@ impl Till<'_> {
     /// Where an order stands for its person: as the views answer, where they do.
     fn told(&self, order: &Order) -> OrderState {
         let told = self.process.and_then(|process| process.reader.order(&order.order_no).ok().flatten());
-        told.map_or(order.state(), |told| told.state)
+        told.map_or_else(|| order.state(), |told| told.state)
     }
 
     /// Whether a lane runs, and has nothing left to do: what is open is not late but forgotten.
