@@ -25,6 +25,8 @@ macro_rules! mutants {
     };
 }
 
+// In brackets: the rule that the bug takes away, and what breaks by it in the end. An oracle may see a
+// forerunner of that first.
 mutants! {
     M01, "state is committed before its outputs are durable (rule 1, I6)";
     M02, "state is committed with an older offset (I6)";
@@ -34,13 +36,13 @@ mutants! {
     M06, "a gap in a writer's records is ignored (rule 2, I5)";
     M07, "records of a replaced writer are applied (rule 3, I24)";
     M08, "marks of writers are not committed (I5)";
-    M09, "sequences of outputs begin anew after a restart (I5)";
-    M10, "outputs behind the state are believed to be there (rule 6, I4)";
+    M09, "sequences of outputs begin anew after a restart (rule 6, I4)";
+    M10, "outputs behind the state are believed to be there (rule 6, I6)";
     M11, "a commit is made while records are held aside (rule 2, I6)";
     M12, "the last applied record is not compared at the start (rule 5, I26)";
     M13, "order numbers that left the window are forgotten (I2)";
     M14, "order numbers are not committed (I2)";
-    M15, "orders are readable before their journal, in groups of their own (rule 1, I9)";
+    M15, "orders are readable before their journal, in groups of their own (rule 1, I1)";
     M16, "a conflict is taken for a duplicate (I3)";
     M17, "a duplicate is accepted again (I2)";
     M18, "a refused award uses up its order number (I1)";
@@ -48,43 +50,43 @@ mutants! {
     M20, "amounts of zero and less are accepted (I8)";
     M21, "a fold depends on something outside of the log (I4)";
     M22, "older settings come into force again (I30)";
-    M23, "time goes back (I6)";
+    M23, "time goes back (I4)";
     M24, "awards of another partition are accepted (I2)";
-    M25, "another person's order number is accepted (I2)";
+    M25, "another person's order number is accepted (I1)";
     M26, "settings are lost at a restart (I30)";
     M28, "a credit adds one minor unit, whatever the amount (I15)";
     M29, "an attempt that was running at a crash is forgotten (I10)";
     M30, "the life of a key is counted from the last intent (I14)";
     M31, "requests leave before their intent is durable (rule 4, I12)";
-    M32, "a new process goes on in the epoch of the one before (rule 3)";
+    M32, "a new process goes on in the epoch of the one before (rule 3, I11)";
     M33, "the same key is sent again after its life (I14)";
     M34, "a clock that went back is believed (I14)";
-    M35, "a rejection after an unresolved attempt ends the order as refused (I10, I11)";
-    M36, "an unknown outcome is taken for a refusal (I11)";
+    M35, "a rejection after an unresolved attempt ends the order as refused (I15)";
+    M36, "an unknown outcome is taken for a refusal (I15)";
     M37, "orders are sent again without keys (I14)";
-    M38, "an order that is absent when asked is refused (I11)";
+    M38, "an order that is absent when asked is refused (I15)";
     M39, "a limiter begins full (I21)";
     M40, "sends take no permits of their lane (I21)";
-    M41, "a missing item of a batch is taken for credited (I11)";
+    M41, "a missing item of a batch is taken for credited (I15)";
     M42, "a status 500 is taken for not done (I10)";
-    M43, "a status 409 is taken for credited (I11)";
+    M43, "a status 409 is taken for credited (I15)";
     M44, "the key differs from attempt to attempt (I13)";
-    M45, "unresolved orders of an earlier process are taken for fresh (I10)";
+    M45, "unresolved orders of an earlier process are taken for fresh (I10, I14)";
     M46, "the first order behind the low-water mark is skipped (I11)";
     M47, "orders that have ended are read again (I10)";
     M48, "orders of a withdrawn batch are forgotten (I11)";
     M49, "facts that a full log refused are forgotten (I11)";
-    M50, "a settled attempt settles the ones before it (I10)";
+    M50, "a settled attempt settles the ones before it (I10, I14)";
     M51, "the ledger answers before its book is durable (I25)";
     M52, "the ledger forgets what it has credited (I10)";
     M53, "the ledger commits accounts twice after a restart (I6)";
     M54, "asks are not bounded (I29)";
     M55, "the payload of a key differs from attempt to attempt (I13)";
-    M56, "an intent counts when it is durable, although others write (rule 4, I24)";
-    M57, "whether another process has opened the lane is not looked at (rule 4, I24)";
+    M56, "an intent counts when it is durable, although others write (rule 4, I12)";
+    M57, "whether another process has opened the lane is not looked at (rule 4, I12)";
     M58, "requests leave however long ago their intent was read (rule 4, I24)";
     M59, "the winner of an epoch is whoever opened it last (rule 3, I24)";
-    M60, "an intent counts before the journal was read up to it (rule 4, I24)";
+    M60, "an intent counts before the journal was read up to it (rule 4, I12)";
     M61, "what was trimmed before it was read is skipped over (rule 8, I26)";
     M62, "limits do not begin anew where a lane is taken over (I21)";
     M63, "a request leaves although who took over may have used up its key (rule 4, I14)";
@@ -93,7 +95,7 @@ mutants! {
     M66, "frames of an earlier use of a segment are believed (rule 7)";
     M67, "a damaged frame is always cut off (rule 7, I26)";
     M68, "a group is acknowledged before its sync (I25)";
-    M69, "a lane reads on over a gap of its orders (rule 2)";
+    M69, "a lane reads on over a gap of its orders (rule 2, I11, I27)";
     M70, "asks take no permits (I21)";
     M71, "totals state the time of the partition that is furthest (I18)";
     M72, "a wallet is that of the last commit and says that it is of now (I15)";
@@ -103,7 +105,7 @@ mutants! {
     M76, "balances of the ledger have 64 bits and wrap (I8)";
     M77, "awards are decided in the order of a hash table (I4)";
     M78, "settings are in force for awards that stand before them (I30)";
-    M79, "a missing item of a batch is taken for rejected (I11)";
+    M79, "a missing item of a batch is taken for rejected (I15)";
     M80, "order numbers are told apart without the person (I2)";
     M81, "order numbers are told apart by person and scene alone (I2)";
     M82, "a wallet shows as credited what is accepted (I15)";
@@ -122,6 +124,7 @@ mutants! {
     M95, "lanes go on where the intake's store proves that the log lost something (I14, rule 5)";
     M96, "a throttled order is refused (I11)";
     M97, "an order is reported at its first unknown outcome (I11)";
+    M98, "all orders of a batch are sent as its first one (I9)";
 }
 
 impl Mutant {

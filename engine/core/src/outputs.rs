@@ -213,16 +213,20 @@ impl OutputLog {
     }
 
     /// Checks that the log holds no output behind those that were made. To call when the whole
-    /// input that was there when the task was opened has been applied and flushed.
+    /// input that was there when the task was opened has been applied and flushed; again, after
+    /// [`OutputError::Ahead`], with more of it.
     ///
     /// # Errors
     /// [`OutputError::Ahead`], [`OutputError::Log`].
     pub fn check_none_ahead(&mut self) -> Result<(), OutputError> {
         for (topic, tail) in self.outputs.topics().iter().zip(&mut self.tails) {
-            let Some(mut replay) = tail.replay.take() else { continue };
+            let Some(replay) = tail.replay.as_mut() else { continue };
             let reader = Reader { log: &*self.log, partition: self.partition, source: &self.source };
             let (seq, offset) = match replay.find(&reader, topic, topic.first_seq)? {
-                Found::End => continue,
+                Found::End => {
+                    tail.replay = None;
+                    continue;
+                }
                 Found::TrimmedBelow(frame) | Found::Record(frame) => {
                     (frame.envelope().first_seq, frame.first_offset())
                 }

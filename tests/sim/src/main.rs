@@ -82,12 +82,18 @@ enum Verb {
     Mutants {
         /// Only these, such as M31.
         names: Vec<String>,
-        /// Seeds tried at most for one bug.
-        #[arg(long, default_value_t = 10_000)]
-        seeds: u64,
+        /// Seeds tried at most for one bug; 10000, or 40000 with --money, unless given.
+        #[arg(long)]
+        seeds: Option<u64>,
         /// Stores the smallest plan of each under tests/sim/scenarios.
         #[arg(long)]
         keep: bool,
+        /// Goes on where an invariant breaks, until an order is paid twice or never.
+        #[arg(long)]
+        money: bool,
+        /// With --money, seconds at most for one bug.
+        #[arg(long = "for", value_name = "SECONDS", default_value_t = 300, requires = "money")]
+        for_s: u64,
         /// Those of segment files and stores that their own tests have caught, with commas between them.
         #[arg(long, hide = true, value_name = "NAMES", conflicts_with = "names")]
         in_files: Option<String>,
@@ -153,8 +159,10 @@ fn done(verb: Verb, mutant: Option<String>) -> Result<bool, String> {
         Verb::Replay { file, trace } => Ok(show("sim replay", &StoredPlan::read(&file)?.plan, trace)),
         Verb::Shrink { seed, out } => shrink_seed(seed, out.as_deref(), mutant),
         Verb::Meta { seeds, other } => meta(seeds, other),
-        Verb::Mutants { names, seeds, keep, in_files } => {
-            hongbao_sim::mutants::command(&Hunt { names, seeds_max: seeds, keeps: keep, in_files })
+        Verb::Mutants { names, seeds, keep, money, for_s, in_files } => {
+            let seeds_max = seeds.unwrap_or(if money { 40_000 } else { 10_000 });
+            let hunt = Hunt { names, seeds_max, keeps: keep, in_files, is_money: money, for_s };
+            hongbao_sim::mutants::command(&hunt)
         }
         Verb::Scenarios => hongbao_sim::mutants::scenarios(),
         Verb::Hashes { first, last } => {

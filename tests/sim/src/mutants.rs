@@ -2,6 +2,8 @@
 //! takes until an oracle notices it. Only with the feature `mutants`.
 
 #[cfg(feature = "mutants")]
+pub mod money;
+#[cfg(feature = "mutants")]
 mod planting;
 
 #[cfg(feature = "mutants")]
@@ -19,6 +21,10 @@ pub struct Hunt {
     /// Names of those of segment files and stores that their own tests have caught, with commas between
     /// them; none where these were not run.
     pub in_files: Option<String>,
+    /// Looks for money that is doubled or lost, and for nothing else.
+    pub is_money: bool,
+    /// Then, seconds at most for one bug.
+    pub for_s: u64,
 }
 
 /// Plants each bug, or those named, until it is caught; prints a table and a line of JSON. False

@@ -48,8 +48,8 @@ pub struct TaskRunner<P> {
     /// Applied by the fold, with outputs that the log has no room for yet.
     unflushed: Option<Boundary>,
     commits: Commits,
-    /// End of the input when the task was opened.
-    opened_end: Offset,
+    /// End of the input when the task was opened, or when outputs were found whose input is behind that.
+    recovery_end: Offset,
     /// End of the input when missing records became overdue: if they are not in front of it, they
     /// did not come in time.
     overdue_end: Option<Offset>,
@@ -99,7 +99,7 @@ impl<P: Processor> TaskRunner<P> {
         let mut outputs = OutputLog::new(ports.log.clone(), spec.partition, spec.source, spec.outputs);
         outputs.load(&rows_of_kind(&*ports.store, SEQUENCE_ROWS)?)?;
         // Asked for after the outputs' ends, so that the input of every output is below it.
-        let (_, opened_end) = ports.log.range(spec.partition, spec.input_topic)?;
+        let (_, recovery_end) = ports.log.range(spec.partition, spec.input_topic)?;
         let processor = build(outputs.outputs_mut())?;
         let status = TaskStatus::new(spec.name, spec.partition, spec.input_topic, applied.offset);
         let commits = Commits { handed_over: applied.offset, more_since: None, under_way: None };
@@ -116,7 +116,7 @@ impl<P: Processor> TaskRunner<P> {
             applied,
             unflushed: None,
             commits,
-            opened_end,
+            recovery_end,
             overdue_end: None,
         })
     }
@@ -290,9 +290,17 @@ impl<P: Processor> TaskRunner<P> {
     }
 
     fn note_recovered(&mut self) -> Result<(), TaskError> {
-        if self.applied.offset >= self.opened_end && !self.status.recovered() {
-            if !self.marks.is_holding() {
-                self.outputs.check_none_ahead()?;
+        if self.applied.offset >= self.recovery_end && !self.status.recovered() {
+            if !self.marks.is_holding()
+                && let Err(ahead) = self.outputs.check_none_ahead()
+            {
+                // The input of what another process has written meanwhile is there by now as well.
+                let (_, end) = self.ports.log.range(self.partition, &self.input_topic)?;
+                if end <= self.applied.offset {
+                    return Err(ahead.into());
+                }
+                self.recovery_end = end;
+                return Ok(());
             }
             self.status.set_recovered();
         }

@@ -25,6 +25,9 @@ const WORST_SEEDS_MAX: u64 = 10_000;
 pub fn command(hunt: &Hunt) -> Result<bool, String> {
     let clock = SystemClock::new();
     let mutants = chosen(&hunt.names)?;
+    if hunt.is_money {
+        return super::money::command(hunt, &mutants);
+    }
     let mut stats = Stats::default();
     let (mut caught, mut missed, mut tried) = (Vec::new(), Vec::new(), 0);
     let mut broken = None;

@@ -6,6 +6,7 @@ pub mod audit;
 mod cash_first;
 mod ends;
 mod fresh;
+pub mod money;
 mod served;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

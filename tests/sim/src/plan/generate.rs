@@ -5,7 +5,7 @@ use crate::downstreams::fault::RequestFault;
 use crate::options::{DownstreamOptions, LogProfile, Options, draw, is_handover};
 use crate::random::Random;
 
-use super::{AwardOp, Op, Plan, Poison, Step, StoreName, Twist};
+use super::{AwardOp, Judge, Op, Plan, Poison, Step, StoreName, Twist};
 
 /// Fewest and most awards of a world, duplicates not included.
 const AWARDS: (u64, u64) = (20, 250);
@@ -48,7 +48,7 @@ pub fn generate(seed: u64) -> Plan {
     faults.random = Random::of(seed, "statuses");
     faults.statuses();
     steps.sort_by_key(|step| step.at_ms);
-    Plan { options, steps }
+    Plan { judge: Judge::Strict, options, steps }
 }
 
 fn awards(seed: u64, options: &Options, duration_ms: i64, steps: &mut Vec<Step>) {

@@ -6,7 +6,7 @@ mod generate;
 use serde::{Deserialize, Serialize};
 
 use crate::downstreams::fault::RequestFault;
-use crate::options::Options;
+use crate::options::{DownstreamOptions, Keys, Options};
 
 pub use generate::generate;
 
@@ -14,10 +14,46 @@ pub use generate::generate;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
+    /// What the run is judged by.
+    #[serde(default, skip_serializing_if = "Judge::is_strict")]
+    pub judge: Judge,
     /// What the world is made of.
     pub options: Options,
     /// What happens, by time.
     pub steps: Vec<Step>,
+}
+
+/// The plan of a seed, judged by money. In every other one services know no keys, so that what is sent
+/// twice is paid twice.
+#[must_use]
+pub fn of_money(seed: u64) -> Plan {
+    let mut plan = Plan { judge: Judge::Money, ..generate(seed) };
+    for downstream in plan.options.downstreams.iter_mut().filter(|_| seed % 2 == 1) {
+        if let DownstreamOptions::Partner(partner) = downstream {
+            (partner.keys, partner.caches_failures) = (Keys::None, false);
+        }
+    }
+    plan
+}
+
+/// What a run is judged by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Judge {
+    /// The first invariant that is broken ends the run.
+    #[default]
+    Strict,
+    /// A broken invariant is noted, and the run goes on to its end: what is told is whether money was
+    /// doubled or lost ([`crate::oracles::money`]).
+    Money,
+}
+
+impl Judge {
+    /// Whether any broken invariant ends the run.
+    #[must_use]
+    pub fn is_strict(&self) -> bool {
+        *self == Self::Strict
+    }
 }
 
 /// Something that happens at a time.

@@ -160,7 +160,8 @@ impl World<'_, '_> {
 
     /// The end: everything is committed and held against the reference model.
     pub(super) fn finish(&mut self) -> Result<(), Violation> {
-        self.expect_halts()?;
+        let halts = self.expect_halts();
+        self.weigh(halts)?;
         self.stop(1)?;
         // What was appended before the stop is durable.
         self.estate.clock.advance_to(self.now_ms() + 200);
@@ -219,7 +220,10 @@ impl World<'_, '_> {
             are_clocks_right: !self.plan.steps.iter().any(|step| is_off(&step.op)),
             is_final,
         };
-        let counts = scope.run()?;
+        let counts = match scope.run() {
+            Ok(counts) => counts,
+            Err(violation) => return self.weigh(Err(violation)),
+        };
         if is_final {
             self.stats.duplicates += counts.duplicate;
             self.stats.accepted += counts.accepted;

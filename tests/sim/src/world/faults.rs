@@ -349,5 +349,6 @@ impl World<'_, '_> {
         }
         let silent = self.doomed.iter().filter(|(_, doom)| doom.is_silent());
         self.silenced = silent.map(|(partition, _)| *partition).collect();
+        self.note_behind();
     }
 }

@@ -36,21 +36,23 @@ impl World<'_, '_> {
             }
             let index = usize::from(partition);
             let applied = applied_of(&self.estate.views[index]);
-            self.oracles.stands(partition, applied, now_ms)?;
+            let stands = self.oracles.stands(partition, applied, now_ms);
+            self.weigh(stands)?;
             let stands_at = applied_of(&self.estate.intakes[index]);
             if self.intakes_stood[index] != stands_at {
                 self.intakes_stood[index] = stands_at;
-                is_within(&self.estate.intakes[index], &self.estate.log, partition, AWARDS)?;
-                self.look_at_outputs(partition)?;
+                let within = is_within(&self.estate.intakes[index], &self.estate.log, partition, AWARDS);
+                self.weigh(within)?;
+                let outputs = self.look_at_outputs(partition);
+                self.weigh(outputs)?;
             }
         }
-        for place in &self.estate.places {
-            let Place::Ledger { book, stores, .. } = place else { continue };
-            for (partition, store) in (0_u16..).zip(stores) {
-                is_within(store, book, partition, BOOK_TOPIC)?;
-            }
-        }
-        Ok(())
+        let within = self.estate.places.iter().try_for_each(|place| {
+            let Place::Ledger { book, stores, .. } = place else { return Ok(()) };
+            let mut stores = (0_u16..).zip(stores);
+            stores.try_for_each(|(partition, store)| is_within(store, book, partition, BOOK_TOPIC))
+        });
+        self.weigh(within)
     }
 
     /// What an intake's store says was written must be durable.
@@ -138,7 +140,7 @@ impl World<'_, '_> {
         let staged = status.staged_bytes();
         if staged > most {
             let what = format!("{} has staged {staged} bytes, {most} allowed", status.name());
-            return Err(Violation::new("I29", what));
+            return self.weigh(Err(Violation::new("I29", what)));
         }
         Ok(())
     }
@@ -149,18 +151,18 @@ impl World<'_, '_> {
         let Some(process) = &self.process else { return Ok(()) };
         let shrinks = |doom: &Doom| matches!(doom, Doom::Lost { .. } | Doom::Store { is_intake: false, .. });
         if process.is_recovered() && !self.doomed.values().any(shrinks) {
-            self.oracles.serve(&process.reader)?;
+            let served = self.oracles.serve(&process.reader);
+            self.weigh(served)?;
         }
-        if self.doomed.is_empty() {
-            return Ok(());
-        }
-        for (partition, views) in (0_u16..).zip(&process.views) {
+        let Some(process) = self.process.as_ref().filter(|_| !self.doomed.is_empty()) else { return Ok(()) };
+        let served = (0_u16..).zip(&process.views).try_for_each(|(partition, views)| {
             let is_sound = !self.doomed.get(&partition).is_some_and(shrinks);
             if is_sound && views.status().is_some_and(|status| status.recovered()) {
-                self.oracles.serve_of(partition, &process.reader)?;
+                return self.oracles.serve_of(partition, &process.reader);
             }
-        }
-        Ok(())
+            Ok(())
+        });
+        self.weigh(served)
     }
 }
 

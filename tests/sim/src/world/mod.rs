@@ -12,6 +12,7 @@ mod ending;
 mod estate;
 mod faults;
 mod halts;
+mod judging;
 mod looks;
 mod process;
 mod turn;
@@ -171,6 +172,11 @@ pub struct World<'p, 'l> {
     /// Offset that each intake's store stood at when it was looked at last.
     intakes_stood: Vec<u64>,
     restarts_without_reason: u32,
+    /// Ids of what was broken and did not end the run.
+    noted: BTreeSet<String>,
+    /// Deliveries acknowledged before a process started that must not take on a partition whose log is
+    /// behind its stores, by that partition.
+    behind_since: BTreeMap<u16, usize>,
     is_healed: bool,
     /// End of each partition's awards when clients were done.
     delivered: Option<Vec<u64>>,
@@ -210,6 +216,8 @@ impl<'p, 'l> World<'p, 'l> {
             lacked_beginning: BTreeSet::new(),
             intakes_stood: vec![0; usize::from(options.partitions)],
             restarts_without_reason: 0,
+            noted: BTreeSet::new(),
+            behind_since: BTreeMap::new(),
             is_healed: false,
             delivered: None,
             idle_since: Vec::new(),
@@ -232,6 +240,11 @@ impl<'p, 'l> World<'p, 'l> {
     }
 
     fn play(&mut self) -> Result<(), Violation> {
+        let played = self.play_through();
+        if self.plan.judge.is_strict() { played } else { self.judge_money(played) }
+    }
+
+    fn play_through(&mut self) -> Result<(), Violation> {
         while self.next_step < self.plan.steps.len() {
             self.turn()?;
         }
@@ -247,7 +260,8 @@ impl<'p, 'l> World<'p, 'l> {
                 }
             }
             if self.now_ms() > deadline_ms {
-                self.expect_halts()?;
+                let halts = self.expect_halts();
+                self.weigh(halts)?;
                 return Err(self.stuck());
             }
         }

@@ -230,8 +230,10 @@ impl World<'_, '_> {
             (std::mem::take(sent), std::mem::take(asks), std::mem::take(breaches))
         };
         // Limits are not promised over two processes.
-        for asked in asks.into_iter().filter(|_| self.owners.is_none()) {
-            self.oracles.asked(asked, &self.plan.options)?;
+        let is_alone = self.owners.is_none();
+        for asked in asks.into_iter().filter(|_| is_alone) {
+            let asked = self.oracles.asked(asked, &self.plan.options);
+            self.weigh(asked)?;
         }
         for sent in &sent {
             self.stats.sends += sent.batch.len() as u64;
@@ -239,20 +241,23 @@ impl World<'_, '_> {
             if self.silenced.contains(&partition) {
                 let (lane, doom) = (sent.batch.lane(), &self.doomed[&partition]);
                 let what = format!("{lane} of partition {partition} was sent after a start with {doom:?}");
-                return Err(Violation::new("I26", what));
+                self.weigh(Err(Violation::new("I26", what)))?;
             }
             if !self.is_forgotten(partition) {
-                self.judge(sent, process)?;
+                let judged = self.judge(sent, process);
+                self.weigh(judged)?;
             }
         }
         let mut breaches = breaches;
         for partner in self.estate.partners() {
             breaches.append(&mut self.breaches_of(&mut partner.lock()));
         }
-        match breaches.into_iter().find(|breach| !self.may_repeat(&breach.order_no)) {
-            Some(breach) => Err(Violation::of(breach)),
-            None => Ok(()),
+        for breach in breaches {
+            if !self.may_repeat(&breach.order_no) {
+                self.weigh_breach(breach)?;
+            }
         }
+        Ok(())
     }
 
     /// Shows the oracles what became durable.
@@ -262,7 +267,8 @@ impl World<'_, '_> {
                 self.oracles.forget_cash(partition);
             }
             if !self.is_forgotten(partition) {
-                self.oracles.advance(partition, self.estate.clock.now_ms())?;
+                let advanced = self.oracles.advance(partition, self.estate.clock.now_ms());
+                self.weigh(advanced)?;
             }
         }
         self.note_owners();
@@ -414,11 +420,12 @@ impl World<'_, '_> {
         }
         self.run_deferred()?;
         if let Some(process) = &self.process {
-            self.oracles.bounded(&process.lanes, &self.plan.options)?;
-            if self.is_healed && self.doomed.is_empty() {
+            let mut looked = self.oracles.bounded(&process.lanes, &self.plan.options);
+            if looked.is_ok() && self.is_healed && self.doomed.is_empty() {
                 let now_ms = self.estate.clock.now_ms();
-                self.oracles.look_at_fresh(&process.lanes, &self.plan.options, now_ms)?;
+                looked = self.oracles.look_at_fresh(&process.lanes, &self.plan.options, now_ms);
             }
+            self.weigh(looked)?;
         }
         self.look_at_answers()
     }
