@@ -244,8 +244,8 @@ fn names_to_halt(partition: u16, doom: &Doom) -> Vec<String> {
     let (intake, views) = (format!("intake/{partition}"), format!("views/{partition}"));
     match doom {
         Doom::Damaged | Doom::Lost { must_halt: true, .. } => vec![intake, views],
-        Doom::Store { is_intake: true, must_halt: true } => vec![intake],
-        Doom::Store { is_intake: false, must_halt: true } => vec![views],
+        Doom::Store { is_intake: true, must_halt: true, .. } => vec![intake],
+        Doom::Store { is_intake: false, must_halt: true, .. } => vec![views],
         Doom::Trimmed { is_journal, must_halt: true, .. } => vec![if *is_journal { views } else { intake }],
         Doom::Lost { .. } | Doom::Store { .. } | Doom::Trimmed { .. } => Vec::new(),
     }

@@ -122,7 +122,10 @@ impl World<'_, '_> {
                     found.damage();
                     self.forget_halts(store.partition());
                     let is_intake = matches!(store, StoreName::Intake(_));
-                    self.doomed.insert(store.partition(), Doom::Store { is_intake, must_halt: true });
+                    self.doomed.insert(
+                        store.partition(),
+                        Doom::Store { is_intake, must_halt: true, is_foreign: false },
+                    );
                 }
             }
             _ => {}
@@ -152,7 +155,7 @@ impl World<'_, '_> {
         if self.is_told_apart(&foreign, partition, topic) && store.exchange_at_restart(&foreign).is_ok() {
             let is_intake = matches!(name, StoreName::Intake(_));
             self.forget_halts(partition);
-            self.doomed.insert(partition, Doom::Store { is_intake, must_halt: true });
+            self.doomed.insert(partition, Doom::Store { is_intake, must_halt: true, is_foreign: true });
         }
     }
 
@@ -341,10 +344,14 @@ impl World<'_, '_> {
     pub(super) fn silence(&mut self) {
         for partition in 0..self.plan.options.partitions {
             let is_ahead = self.is_ahead(partition);
-            if let Some(Doom::Lost { is_noticed, .. }) = self.doomed.get_mut(&partition) {
+            match self.doomed.get_mut(&partition) {
                 // What was lost may have been written once more, byte for byte, or the store is an
                 // older one by now.
-                *is_noticed &= is_ahead;
+                Some(Doom::Lost { is_noticed, .. }) => *is_noticed &= is_ahead,
+                // Its log may have come to a record that both partitions have. The program's stores say
+                // whose they are; these can be told by that record alone.
+                Some(Doom::Store { must_halt, is_foreign: true, .. }) => *must_halt &= is_ahead,
+                _ => {}
             }
         }
         let silent = self.doomed.iter().filter(|(_, doom)| doom.is_silent());

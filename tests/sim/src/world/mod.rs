@@ -101,6 +101,8 @@ pub enum Doom {
         is_intake: bool,
         /// The fold must notice.
         must_halt: bool,
+        /// It is another partition's; else it is damaged.
+        is_foreign: bool,
     },
 }
 
@@ -108,10 +110,10 @@ impl Doom {
     /// Whether a process that starts now cannot open the views, without which nothing is sent.
     fn is_silent(&self) -> bool {
         match self {
-            Self::Damaged | Self::Store { is_intake: false, .. } => true,
+            Self::Damaged => true,
+            Self::Store { is_intake, must_halt, .. } => !is_intake && *must_halt,
             Self::Lost { is_noticed, .. } => *is_noticed,
             Self::Trimmed { is_journal, must_halt, .. } => *is_journal && *must_halt,
-            Self::Store { .. } => false,
         }
     }
 }
