@@ -318,12 +318,16 @@ impl World<'_, '_> {
         matches!(self.doomed.get(&partition), Some(Doom::Lost { .. }))
     }
 
+    /// The partition of an order.
+    pub(super) fn home_of(&self, order_no: &str) -> u16 {
+        let act_id = order_no.split('_').next().unwrap_or_default();
+        partition_of(act_id.as_bytes(), self.plan.options.partitions).0
+    }
+
     /// Whether an order may be sent as if it never had been: what was known of it is lost, and nobody
     /// could notice before it was sent.
     pub(super) fn may_repeat(&self, order_no: &str) -> bool {
-        let act_id = order_no.split('_').next().unwrap_or_default();
-        let partition = partition_of(act_id.as_bytes(), self.plan.options.partitions).0;
-        matches!(self.doomed.get(&partition), Some(Doom::Lost { is_noticed: false, .. }))
+        matches!(self.doomed.get(&self.home_of(order_no)), Some(Doom::Lost { is_noticed: false, .. }))
     }
 
     /// Whether a store of a partition was folded from other records than its log has, or had read more

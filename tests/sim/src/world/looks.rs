@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use hongbao_engine::log::Log;
 use hongbao_engine::outputs::SEQUENCE_ROWS;
-use hongbao_engine::partition::{Partition, partition_of};
+use hongbao_engine::partition::Partition;
 use hongbao_engine::store::Store;
 use hongbao_engine::task::{TaskStatus, WaitsFor};
 use hongbao_processors::intake::{AWARDS, JOURNAL, STAGE};
@@ -98,9 +98,8 @@ impl World<'_, '_> {
     /// When the first attempt was intended that may have had an effect, by the clock of its process; none
     /// if the journal could not be followed so far.
     fn first_intent_ms(&self, order_no: &str) -> Option<i64> {
-        let act_id = order_no.split('_').next().unwrap_or_default();
-        let partition = partition_of(act_id.as_bytes(), self.plan.options.partitions).0;
-        let order = self.oracles.journal(partition).order(order_no).filter(|order| order.intents > 0)?;
+        let journal = self.oracles.journal(self.home_of(order_no));
+        let order = journal.order(order_no).filter(|order| order.intents > 0)?;
         Some(order.first_intent_at_ms)
     }
 
