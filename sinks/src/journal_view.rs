@@ -48,8 +48,8 @@ pub struct LaneResume {
     pub ended: Vec<(u64, u64)>,
     /// Sequences that have an attempt whose outcome is not known, ascending and disjoint.
     pub open: Vec<OpenRange>,
-    /// Largest `at_ms` of the lane's own facts (`Opened` included), 0 if there is none: shows
-    /// whether the clock went back since (I14).
+    /// The latest time that the journal is known to have seen, in milliseconds since the Unix epoch, the
+    /// intents of `open` included; 0 if it is empty: shows whether the clock went back since (I14).
     pub last_at_ms: i64,
 }
 

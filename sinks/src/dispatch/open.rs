@@ -196,6 +196,7 @@ impl Dispatcher {
         let resume = self.view.lane(partition, &name)?;
         // Read after the view, which others fold meanwhile: what it has seen is not from later.
         let now = self.now();
+        self.compare_clock(partition, resume.last_at_ms, now);
         let epoch = self.lanes[lane].tracks[track].facts.epoch();
         if epoch > 0 && self.has_won(resume.opened, epoch) {
             self.start_track(lane, track, &resume, now);
@@ -229,11 +230,17 @@ impl Dispatcher {
         tracing::debug!(lane = &**name, partition, epoch, low_water = resume.low_water, "lane opened");
         track.opened_at = now;
         self.begin_limits(lane, now);
-        if now.wall_ms < resume.last_at_ms && !self.has_gone_back {
-            tracing::warn!(partition, last_at_ms = resume.last_at_ms, "the wall clock went back");
+        hongbao_engine::kill_point!("sink.lane.started");
+    }
+
+    /// Looks whether the wall clock is behind the journal, at each look at it until the lane has opened: a
+    /// clock that comes there meanwhile went back all the same (I14).
+    fn compare_clock(&mut self, partition: Partition, last_at_ms: i64, now: Now) {
+        if now.wall_ms < last_at_ms && !self.has_gone_back {
+            let partition = partition.0;
+            tracing::warn!(partition, last_at_ms, "the wall clock went back");
             self.has_gone_back = true;
         }
-        hongbao_engine::kill_point!("sink.lane.started");
     }
 
     /// Where others write too, whoever had the lane before may have sent up to now: the limits are

@@ -18,6 +18,7 @@ pub struct SimClock {
     offset_ms: AtomicI64,
     frozen_at_ms: AtomicI64,
     booted_ms: AtomicI64,
+    latest_ms: AtomicI64,
 }
 
 /// The clocks of another machine: its wall clock, and when its process began.
@@ -26,24 +27,26 @@ pub struct NodeClock {
     offset_ms: i64,
     frozen_at_ms: i64,
     booted_ms: i64,
+    latest_ms: i64,
 }
 
 impl NodeClock {
     /// Of a machine whose wall clock is ahead of the true time by so much.
     #[must_use]
     pub fn ahead(offset_ms: i64) -> Self {
-        Self { offset_ms, frozen_at_ms: NOT_FROZEN, booted_ms: 0 }
+        Self { offset_ms, frozen_at_ms: NOT_FROZEN, booted_ms: 0, latest_ms: i64::MIN }
     }
 }
 
 impl Default for SimClock {
     fn default() -> Self {
-        let NodeClock { offset_ms, frozen_at_ms, booted_ms } = NodeClock::ahead(0);
+        let NodeClock { offset_ms, frozen_at_ms, booted_ms, latest_ms } = NodeClock::ahead(0);
         Self {
             now_ms: AtomicI64::new(0),
             offset_ms: offset_ms.into(),
             frozen_at_ms: frozen_at_ms.into(),
             booted_ms: booted_ms.into(),
+            latest_ms: latest_ms.into(),
         }
     }
 }
@@ -83,20 +86,30 @@ impl SimClock {
         swap(&self.offset_ms, &mut other.offset_ms);
         swap(&self.frozen_at_ms, &mut other.frozen_at_ms);
         swap(&self.booted_ms, &mut other.booted_ms);
+        swap(&self.latest_ms, &mut other.latest_ms);
     }
 
     /// A process begins.
     pub fn boot(&self) {
         self.booted_ms.store(self.now_ms(), Ordering::Relaxed);
+        self.latest_ms.store(i64::MIN, Ordering::Relaxed);
+    }
+
+    /// The latest time that the wall clock has told since the process began.
+    #[must_use]
+    pub fn latest_ms(&self) -> i64 {
+        self.latest_ms.load(Ordering::Relaxed)
     }
 }
 
 impl Clock for SimClock {
     fn wall_ms(&self) -> i64 {
-        match self.frozen_at_ms.load(Ordering::Relaxed) {
+        let wall_ms = match self.frozen_at_ms.load(Ordering::Relaxed) {
             NOT_FROZEN => START_MS + self.now_ms() + self.offset_ms.load(Ordering::Relaxed),
             frozen_at_ms => frozen_at_ms,
-        }
+        };
+        self.latest_ms.fetch_max(wall_ms, Ordering::Relaxed);
+        wall_ms
     }
 
     fn monotonic(&self) -> Duration {

@@ -228,6 +228,36 @@ fn a_clock_behind_any_journal_of_before_makes_elapsed_time_unknowable() {
     }
 }
 
+/// The clock is set right between the two looks at the journal, and the log's last append was made by a
+/// process whose clock was behind as well.
+#[test]
+fn a_clock_behind_the_journal_until_the_lane_has_opened_went_back() {
+    let able = Capabilities { key_life: KeyLife::Lasts(Duration::from_secs(60)), ..ABLE };
+    for (back_ms, story) in [(0, "susC"), (-3_000, "suR")] {
+        let world = World::new(&["cash"], 1);
+        world.orders("cash", 0, 1);
+        let (bank, script) = Scripted::new(&world, able);
+        script.lock().answers.push_back((Outcomes::All(unknown()), None));
+        script.lock().told = vec![Told::Pending; 1_000].into();
+        let mut dispatcher = world.open(bank);
+        world.run(&mut dispatcher, 1_000);
+        drop(dispatcher);
+        world.clock.step_wall_ms(back_ms);
+        for is_last in [false, true] {
+            // It announces that it opens the lane, and gets no further.
+            world.view.hold_at(Some(world.log.range(Partition(0), "journal").unwrap().1));
+            let mut dispatcher = world.open(Scripted::new(&world, able).0);
+            world.run(&mut dispatcher, 100);
+            if is_last {
+                world.clock.step_wall_ms(-back_ms);
+                world.view.hold_at(None);
+                world.run(&mut dispatcher, 3_000);
+            }
+        }
+        assert_eq!(world.stories(0, "cash"), [story], "{back_ms}");
+    }
+}
+
 /// A partition whose journal takes long to fold has seen this process's own time when it opens.
 #[test]
 fn a_partition_that_opens_late_makes_no_other_unknowable() {

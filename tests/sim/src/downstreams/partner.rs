@@ -41,8 +41,6 @@ pub struct Moment {
     pub wall_ms: i64,
     /// Number of the sender's process.
     pub process: u64,
-    /// Nothing in the journal is from after the start of that process, by its wall clock.
-    pub clock_seems_right: bool,
 }
 
 /// An order that arrives again when its key's life is over, or will be before the request has to be there,
@@ -258,7 +256,7 @@ impl Partner {
         if let Some((_, first)) = entry.unresolved.first() {
             let since_ms = moment.now_ms - first.now_ms;
             match keys {
-                Keys::Lasts(life_ms) if first.process != moment.process && moment.clock_seems_right => {
+                Keys::Lasts(life_ms) if first.process != moment.process => {
                     // A request may take as long as its answer is waited for.
                     if since_ms.cast_unsigned() + u64::from(timeout_ms) >= life_ms {
                         let (key, order_no) = (item.key.clone(), item.order_no.clone());

@@ -28,17 +28,9 @@ pub const NAMESPACE: &str = "sim";
 pub struct PartnerPort {
     partner: Arc<Mutex<Partner>>,
     clock: Arc<SimClock>,
-    sender: Sender,
+    /// Number of its process.
+    process: u64,
     coming: BTreeMap<(i64, Ticket), Coming>,
-}
-
-/// What the process of a port knows of itself.
-#[derive(Clone, Debug)]
-pub struct Sender {
-    /// Its number.
-    pub process: u64,
-    /// By partition: nothing in the journal is from after its start, by its wall clock.
-    pub clock_seems_right: Vec<bool>,
 }
 
 struct Coming {
@@ -54,8 +46,8 @@ struct Coming {
 impl PartnerPort {
     /// A port of a new process.
     #[must_use]
-    pub fn new(partner: Arc<Mutex<Partner>>, clock: Arc<SimClock>, sender: Sender) -> Self {
-        Self { partner, clock, sender, coming: BTreeMap::new() }
+    pub fn new(partner: Arc<Mutex<Partner>>, clock: Arc<SimClock>, process: u64) -> Self {
+        Self { partner, clock, process, coming: BTreeMap::new() }
     }
 
     fn is_single(&self) -> bool {
@@ -105,13 +97,7 @@ impl Downstream for PartnerPort {
             self.coming.insert((now_ms, ticket), coming);
             return;
         };
-        let seems_right = self.sender.clock_seems_right.get(usize::from(batch.partition().0));
-        let moment = Moment {
-            now_ms,
-            wall_ms: self.clock.wall_ms(),
-            process: self.sender.process,
-            clock_seems_right: seems_right.copied().unwrap_or(false),
-        };
+        let moment = Moment { now_ms, wall_ms: self.clock.wall_ms(), process: self.process };
         let reply = self.partner.lock().receive(&request.body, is_single, moment);
         let result = self.read(&request.keys, is_single, &reply);
         let at_ms = now_ms + reply.after_ms.cast_signed();
@@ -149,7 +135,7 @@ impl Downstream for PartnerPort {
             }
             for (key, word) in coming.keys.iter().zip(&coming.words) {
                 let Some(word) = *word else { continue };
-                self.partner.lock().words_mut(key).heard(coming.attempt, word, self.sender.process);
+                self.partner.lock().words_mut(key).heard(coming.attempt, word, self.process);
             }
             done.push(Completion { ticket, result: coming.result });
         }

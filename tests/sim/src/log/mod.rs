@@ -46,6 +46,7 @@ struct State {
     random: Random,
     devices: Vec<Device>,
     late_arrivals: u64,
+    announced: BTreeMap<(u64, u16, String), i64>,
     met: BTreeMap<&'static str, u64>,
 }
 
@@ -68,6 +69,7 @@ impl SimLog {
                 random: Random::of(seed, name),
                 devices,
                 late_arrivals: 0,
+                announced: BTreeMap::new(),
                 met: BTreeMap::new(),
             }),
         }
@@ -202,6 +204,12 @@ impl SimLog {
         there
     }
 
+    /// The latest time that the wall clock of a process had told when it first wrote that it opens a lane.
+    #[must_use]
+    pub fn announced_ms(&self, process: u64, partition: u16, source: String) -> Option<i64> {
+        self.state.lock().announced.get(&(process, partition, source)).copied()
+    }
+
     /// All faults that can be repaired are.
     pub fn heal(&self) {
         for device in &mut self.state.lock().devices {
@@ -300,6 +308,13 @@ impl Log for SimLog {
             device.append(due, group, &appended.first_offsets, keeps);
             for said in group.iter().flat_map(said_by_sink) {
                 *state.met.entry(said).or_default() += 1;
+            }
+            // The first fact of an epoch opens it.
+            for frame in
+                group.iter().filter(|frame| frame.envelope.epoch > 0 && frame.envelope.first_seq == 1)
+            {
+                let by = (self.fuse.process(), partition.0, frame.envelope.source.to_owned());
+                state.announced.entry(by).or_insert_with(|| self.clock.latest_ms());
             }
         }
         let crcs =

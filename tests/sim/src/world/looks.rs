@@ -74,25 +74,39 @@ impl World<'_, '_> {
         next_seq.map_or(0, |next_seq| u64::from_le_bytes(*next_seq).saturating_sub(1))
     }
 
-    /// What a partner found, but for what its senders could not know: wall clocks told them less time
-    /// since an order's first intent than its key lasts (limits in `docs/found-bugs.md`).
+    /// What a partner found, but for what its senders could not know: their wall clocks did not show that
+    /// they had gone back, and told them less time since an order's first intent than its key lasts
+    /// (limits in `docs/found-bugs.md`).
     pub(super) fn breaches_of(&self, partner: &mut Partner) -> Vec<Breach> {
-        let mut breaches = std::mem::take(&mut partner.breaches);
+        let mut breaches = Vec::new();
         for resend in std::mem::take(&mut partner.late_resends) {
             let LateResend { key, order_no, moment, since_ms, life_ms } = resend;
+            let seemed_right = self.clock_seemed_right(moment.process, &order_no);
             let since_by_wall_ms =
                 self.first_intent_ms(&order_no).map(|intent_ms| moment.wall_ms - intent_ms);
-            if since_by_wall_ms.is_none_or(|since_ms| since_ms < life_ms) {
+            if seemed_right && since_by_wall_ms.is_none_or(|since_ms| since_ms < life_ms) {
                 partner.excuse(&key);
             } else if since_ms >= life_ms {
                 let what = format!("sent again after {since_ms} ms, keys last {life_ms} ms");
                 breaches.push(Breach { invariant: "I14", order_no, what });
             }
         }
+        // What left too late is told first, then what came of it.
+        breaches.append(&mut partner.breaches);
         breaches.retain(|breach| {
             breach.invariant != "I10" || !partner.is_excused(&format!("{NAMESPACE}/{}", breach.order_no))
         });
         breaches
+    }
+
+    /// Whether a process may not have seen that its wall clock was behind the journal that it found: the
+    /// clock had come there when the process announced that it opens an order's lane.
+    fn clock_seemed_right(&self, process: u64, order_no: &str) -> bool {
+        let partition = self.home_of(order_no);
+        let journal_ms = self.journal_ms_at_start.get(&process).map(|all| all[usize::from(partition)]);
+        let Some(order) = self.oracles.journal(partition).order(order_no) else { return true };
+        let source = format!("sink.{}", order.group.lane);
+        self.estate.log.announced_ms(process, partition, source) >= journal_ms
     }
 
     /// When the first attempt was intended that may have had an effect, by the clock of its process; none

@@ -147,6 +147,8 @@ pub struct World<'p, 'l> {
     process: Option<Process>,
     /// Processes started; the number of the last one.
     processes: u64,
+    /// By process: time of each partition's journal when it started.
+    journal_ms_at_start: BTreeMap<u64, Vec<i64>>,
     /// The process has not caught up with what there was at its start.
     is_recovering: bool,
     zombie: Option<Box<Zombie>>,
@@ -201,6 +203,7 @@ impl<'p, 'l> World<'p, 'l> {
             clients: Clients::default(),
             process: None,
             processes: 0,
+            journal_ms_at_start: BTreeMap::new(),
             is_recovering: false,
             zombie: None,
             opening_zombie: None,

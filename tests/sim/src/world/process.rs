@@ -21,7 +21,7 @@ use hongbao_sinks::ledger::{LedgerLimits, LedgerSpec, SteppedLedger};
 use hongbao_sinks::limits::rate::Rate;
 
 use crate::downstreams::ledger::LedgerPort;
-use crate::downstreams::port::{PartnerPort, Sender};
+use crate::downstreams::port::PartnerPort;
 use crate::downstreams::watched::{WatchParts, Watched};
 use crate::operator::{LANES, control_key};
 use crate::options::{DownstreamOptions, LogProfile, Options};
@@ -107,9 +107,8 @@ impl<P: Processor> Fold<P> {
 }
 
 impl Process {
-    /// Starts over what is left of the world. The sender's number no process before had.
-    pub fn start(estate: &Estate, options: &Options, sender: Sender) -> Self {
-        let writer = sender.process;
+    /// Starts over what is left of the world, with a number that no process before had.
+    pub fn start(estate: &Estate, options: &Options, number: u64) -> Self {
         let partitions = options.partitions;
         let log: Arc<dyn Log> = Arc::clone(&estate.log) as Arc<dyn Log>;
         let committer = Arc::new(Committer::manual(Arc::clone(&log), COMMITS_MAX));
@@ -138,10 +137,10 @@ impl Process {
         let view = Arc::new(folded_journal(&reader, folds.collect()));
         let mut committers = vec![committer];
         let downstreams = (0..estate.places.len())
-            .map(|index| (format!("d{index}"), downstream(estate, options, index, &sender, &mut committers)));
+            .map(|index| (format!("d{index}"), downstream(estate, options, index, number, &mut committers)));
         let downstreams = downstreams.collect();
         let ports = Ports { log, clock: estate.clock.clone(), view, downstreams };
-        let (dispatcher, failed) = match Dispatcher::open(spec(options, writer), ports) {
+        let (dispatcher, failed) = match Dispatcher::open(spec(options, number), ports) {
             Ok(dispatcher) => (dispatcher, None),
             Err(error) => (idle_dispatcher(estate), Some(error.to_string())),
         };
@@ -253,7 +252,7 @@ fn downstream(
     estate: &Estate,
     options: &Options,
     index: usize,
-    sender: &Sender,
+    number: u64,
     committers: &mut Vec<Arc<Committer>>,
 ) -> Box<dyn Downstream> {
     let parts = WatchParts {
@@ -285,10 +284,9 @@ fn downstream(
                 }
             }
         }
-        (Place::Partner(partner), _) => Box::new(Watched::new(
-            PartnerPort::new(partner.clone(), estate.clock.clone(), sender.clone()),
-            parts,
-        )),
+        (Place::Partner(partner), _) => {
+            Box::new(Watched::new(PartnerPort::new(partner.clone(), estate.clock.clone(), number), parts))
+        }
         (Place::Ledger { .. }, DownstreamOptions::Partner(_)) => Box::new(super::estate::Closed),
     }
 }

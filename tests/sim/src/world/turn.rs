@@ -3,12 +3,10 @@
 
 use std::sync::Arc;
 
-use hongbao_engine::clock::Clock;
 use hongbao_engine::commit::Committer;
 use hongbao_engine::log::{Log, LogError};
 use hongbao_sinks::dispatch::{LaneState, Step};
 
-use crate::downstreams::port::Sender;
 use crate::downstreams::watched::Watch;
 use crate::fuse::Ran;
 use crate::operator;
@@ -362,9 +360,11 @@ impl World<'_, '_> {
             self.end = Some(End { again: None, reads: false, ..end });
         }
         self.note("start", [self.processes, 0], || format!("process {}", self.processes));
-        let sender = Sender { process: self.processes, clock_seems_right: self.clock_seems_right() };
+        let number = self.processes;
+        let journal_ms = (0..self.plan.options.partitions).map(|at| self.oracles.last_fact_ms(at));
+        self.journal_ms_at_start.insert(number, journal_ms.collect());
         let (estate, options) = (&self.estate, &self.plan.options);
-        match estate.fuse.run(|| Process::start(estate, options, sender)) {
+        match estate.fuse.run(|| Process::start(estate, options, number)) {
             Ran::Through(process) => self.process = Some(process),
             Ran::Ended => {
                 self.stats.sometimes("crash.while_opening", 1);
@@ -398,12 +398,6 @@ impl World<'_, '_> {
             self.pause(&op);
         }
         Ok(())
-    }
-
-    /// By partition, whether nothing in the journal is from later than now.
-    fn clock_seems_right(&self) -> Vec<bool> {
-        let wall_ms = self.estate.clock.wall_ms();
-        (0..self.plan.options.partitions).map(|at| self.oracles.last_fact_ms(at) <= wall_ms).collect()
     }
 
     fn tick(&mut self) -> Result<(), Violation> {
