@@ -5,6 +5,10 @@
 //! the floor, which is a limiter of its own: over any 10 s at most the stated share of the pool's
 //! refill. When the floor is due, the lanes above wait until the pool has gathered a batch for
 //! it; otherwise a lane that takes every permit as it comes would starve the lanes below.
+//!
+//! Where less leaves than the pool allows, such as to a slow downstream, a share of the refill could
+//! be all of it. So beside a lane above that is ready, the floor is also at most the stated share of
+//! what was granted.
 
 use std::time::Duration;
 
@@ -41,6 +45,9 @@ impl Want {
 pub struct Pool {
     permits: Limiter,
     floor: Option<Limiter>,
+    floor_permille: u64,
+    /// The floor's share of what was granted, less what it got, in thousandths of a permit.
+    owed_milli: u64,
     lanes: usize,
     turn: usize,
 }
@@ -51,14 +58,15 @@ impl Pool {
     #[must_use]
     pub fn new(rate: Rate, lanes: usize, floor_permille: u32, now: Duration) -> Self {
         let permits = Limiter::new(rate, now);
-        let share_milli = permits.refill_milli() * u64::from(floor_permille.min(1000)) / 1000;
+        let floor_permille = u64::from(floor_permille.min(1000));
+        let share_milli = permits.refill_milli() * floor_permille / 1000;
         let window_permits = share_milli * FLOOR_WINDOW_S / 1000;
         let burst = rate.burst().min((window_permits / FLOOR_WINDOW_S).max(1));
         // The burst is part of the window's share, so that no window sees more than the share.
         let refill_milli = share_milli.saturating_sub(burst * 1000 / FLOOR_WINDOW_S);
         let floor = (window_permits >= 1 && lanes > 1 && refill_milli > 0)
             .then(|| Limiter::with_refill(burst, refill_milli, now));
-        Self { permits, floor, lanes, turn: 0 }
+        Self { permits, floor, floor_permille, owed_milli: 0, lanes, turn: 0 }
     }
 
     /// Begins anew, empty until then: somebody else may send up to there (I21).
@@ -117,8 +125,13 @@ impl Pool {
             // Not enough gathered yet: nobody else takes, or it never would be.
             let granted = self.permits.take_all(count, now)
                 && self.floor.as_mut().is_some_and(|floor| floor.take_all(count, now));
-            self.turn = if granted { lane } else { self.turn };
-            return granted.then_some(lane);
+            if !granted {
+                return None;
+            }
+            self.owed_milli = self.owed_milli.saturating_sub(count.saturating_mul(1000));
+            self.note_granted(count);
+            self.turn = lane;
+            return Some(lane);
         }
         let mut reserved: u64 = 0;
         for (lane, want) in wants.iter().enumerate() {
@@ -126,6 +139,7 @@ impl Pool {
                 && reserved.saturating_add(count) <= available
             {
                 self.permits.take_all(count, now);
+                self.note_granted(count);
                 return Some(lane);
             }
             if !mutant!(M65) {
@@ -133,6 +147,24 @@ impl Pool {
             }
         }
         None
+    }
+
+    /// The floor is owed its share, and never more than its largest batch.
+    fn note_granted(&mut self, count: u64) {
+        let most = self.floor.as_ref().map_or(0, |floor| floor.rate().burst()).saturating_mul(1000);
+        let share = count.saturating_mul(self.floor_permille);
+        self.owed_milli = self.owed_milli.saturating_add(share).min(most);
+    }
+
+    /// Whether a lane among those is ready and gets the next permits by its rank, once they have gathered.
+    fn is_one_in_line(&self, above: &[Want]) -> bool {
+        let whole = self.permits.rate().burst();
+        let mut claims: u64 = 0;
+        above.iter().any(|want| {
+            let fits = want.ready().is_some_and(|count| claims.saturating_add(count) <= whole);
+            claims = claims.saturating_add(want.claim());
+            fits
+        })
     }
 
     /// The lower lane whose turn it is, if one is held back by lanes above it and the floor has
@@ -145,7 +177,9 @@ impl Pool {
             let count = wants[lane].ready()?;
             let above = wants[..lane].iter().fold(0u64, |sum, want| sum.saturating_add(want.claim()));
             let is_held_back = above > 0 && above.saturating_add(count) > available;
-            (is_held_back && count <= floor_available).then_some((lane, count))
+            let is_owed =
+                count.saturating_mul(1000) <= self.owed_milli || !self.is_one_in_line(&wants[..lane]);
+            (is_held_back && is_owed && count <= floor_available).then_some((lane, count))
         })
     }
 }

@@ -152,6 +152,39 @@ fn lower_lanes_share_the_floor_by_turns() {
     }
 }
 
+/// A slow downstream takes one batch each 100 ms, less than the floor of the pool's refill.
+#[test]
+fn where_less_leaves_than_the_floor_the_upper_lane_still_gets_its_share() {
+    for (per_second, floor_permille, batch) in [(1_000, 200, 4), (1_000, 50, 1), (70, 200, 1)] {
+        let mut pool = Pool::new(Rate::per_second(per_second).unwrap(), 3, floor_permille, ms(0));
+        let wants = [want(1_000, u64::MAX, batch); 3];
+        let mut taken = [0_u64; 3];
+        for step in 1..=1_000 {
+            let granted = pool.grant(&wants, ms(step * 100)).expect("permits have gathered");
+            taken[granted] += 1;
+        }
+        let lower = taken[1] + taken[2];
+        let share = u64::from(floor_permille);
+        assert!(lower <= share, "{per_second}: {taken:?} of 1000");
+        assert!(lower + 2 >= share, "{per_second}: {taken:?} of 1000, and the floor moves");
+        assert!(taken[1].abs_diff(taken[2]) <= 1, "{per_second}: {taken:?}, by turns");
+    }
+}
+
+/// A lane above that only announces more than there is keeps nothing from the floor.
+#[test]
+fn a_lane_that_is_never_ready_does_not_keep_the_floor() {
+    let mut pool = Pool::new(Rate::per_second(1_000).unwrap(), 3, 100, ms(0));
+    let wants = [want(1_000, u64::MAX, 0), want(5, u64::MAX, 1), want(5, u64::MAX, 1)];
+    let mut taken = [0_u64; 3];
+    for step in 1..=1_000 {
+        if let Some(granted) = pool.grant(&wants, ms(step * 100)) {
+            taken[granted] += 1;
+        }
+    }
+    assert_eq!(taken, [0, 500, 500]);
+}
+
 #[test]
 fn a_lane_that_its_own_limit_holds_back_leaves_the_rest() {
     let rate = Rate::per_second(700_000).unwrap();

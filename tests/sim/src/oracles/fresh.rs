@@ -4,6 +4,7 @@ use hongbao_audit::JournalAudit;
 use hongbao_sinks::dispatch::{LaneState, StatusBoard};
 
 use crate::operator::LANES;
+use crate::options::Options;
 
 use super::Violation;
 
@@ -21,11 +22,14 @@ pub struct Fresh {
 #[derive(Clone, Copy, Debug)]
 struct Since {
     untried: usize,
+    /// Orders of lanes above, with which it shares a downstream or a pool, that have not ended.
+    open_above: usize,
     at_ms: i64,
 }
 
 impl Fresh {
-    /// Looks at all lanes. One that may take on no more orders (I29), or has halted, owes nothing.
+    /// Looks at all lanes. One that may take on no more orders (I29), or has halted, owes nothing, and one
+    /// below lanes whose orders end waits for these.
     ///
     /// # Errors
     /// The violation.
@@ -33,22 +37,29 @@ impl Fresh {
         &mut self,
         journals: &[JournalAudit<'_>],
         lanes: &StatusBoard,
-        held_orders_max: u64,
+        options: &Options,
         now_ms: i64,
     ) -> Result<(), Violation> {
         let board = lanes.lanes();
+        let held_orders_max = options.dispatch.held_orders_max as u64;
+        let orders =
+            |lane: usize| journals.iter().flat_map(move |audit| audit.journal.orders_of_lane(LANES[lane]));
+        let open = |lane: usize| orders(lane).filter(|order| !order.is_ended()).count();
+        let shares = |one: usize, other: usize| {
+            options.pool.is_some() || options.lanes[one].downstream == options.lanes[other].downstream
+        };
         for (index, name) in LANES.iter().enumerate() {
             let goes_on = board.iter().any(|lane| {
                 *lane.lane == **name
                     && matches!(lane.state, LaneState::Running | LaneState::Out)
                     && lane.held < held_orders_max
             });
-            let orders = journals.iter().map(|audit| audit.journal.orders_of_lane(name));
-            let untried = orders.flatten().filter(|order| order.intents == 0 && !order.is_ended()).count();
+            let untried = orders(index).filter(|order| order.intents == 0 && !order.is_ended()).count();
+            let open_above = (0..index).filter(|above| shares(*above, index)).map(open).sum();
             let last = &mut self.lanes[index];
-            let is_stuck = last.is_some_and(|last| last.untried <= untried);
+            let is_stuck = last.is_some_and(|last| last.untried <= untried && last.open_above <= open_above);
             if untried == 0 || !goes_on || !is_stuck {
-                *last = (untried > 0 && goes_on).then_some(Since { untried, at_ms: now_ms });
+                *last = (untried > 0 && goes_on).then_some(Since { untried, open_above, at_ms: now_ms });
                 continue;
             }
             let waits_ms = last.map_or(0, |last| now_ms - last.at_ms);

@@ -397,7 +397,7 @@ impl<'l> Oracles<'l> {
         options: &Options,
         now_ms: i64,
     ) -> Result<(), Violation> {
-        self.fresh.look(&self.journals, lanes, options.dispatch.held_orders_max as u64, now_ms)
+        self.fresh.look(&self.journals, lanes, options, now_ms)
     }
 
     /// Time of the journal of a partition, in milliseconds since the Unix epoch.
