@@ -125,6 +125,7 @@ mutants! {
     M96, "a throttled order is refused (I11)";
     M97, "an order is reported at its first unknown outcome (I11)";
     M98, "all orders of a batch are sent as its first one (I9)";
+    M100, "a gap in a writer's records is waited for without end (rule 2, I26)";
 }
 
 impl Mutant {

@@ -245,8 +245,9 @@ fn hashes(seeds: RangeInclusive<u64>) {
     for seed in seeds {
         let played = run(&generate(seed), Trace::default());
         let stats = &played.stats;
+        let broken = played.violation.as_ref().map_or("-", |violation| violation.invariant.as_str());
         println!(
-            "{seed} {:016x} {} {} {} {} {}",
+            "{seed} {:016x} {} {} {} {} {} {broken}",
             played.hash, played.events, stats.awards, stats.crashes, stats.unknown_outcomes, stats.duplicates
         );
     }
@@ -266,8 +267,20 @@ fn counted(lines: &str) -> Stats {
     stats
 }
 
+/// The first event of a seed that differs between two binaries, as both tell it.
+fn first_difference(binaries: [&Path; 2], seed: &str) -> Result<Option<[String; 2]>, String> {
+    let told = binaries.map(|binary| Command::new(binary).args(["seed", seed, "--trace"]).output());
+    let [left, right] = told.map(|told| told.map_err(|error| error.to_string()));
+    let [left, right] = [left?, right?].map(|told| String::from_utf8_lossy(&told.stdout).into_owned());
+    let events = left.lines().zip(right.lines());
+    Ok(events
+        .into_iter()
+        .find(|(left, right)| left != right)
+        .map(|(left, right)| [left, right].map(str::to_owned)))
+}
+
 /// The same seeds in two processes give the same hashes; where they do not, the first event that
-/// differs is told.
+/// differs is told. A seed that breaks an invariant counts as well.
 fn meta(seeds: u64, other: Option<PathBuf>) -> Result<bool, String> {
     let clock = SystemClock::new();
     let binary = std::env::current_exe().map_err(|error| error.to_string())?;
@@ -287,8 +300,18 @@ fn meta(seeds: u64, other: Option<PathBuf>) -> Result<bool, String> {
     for (left, right) in differing.iter().take(3) {
         println!("{left} and {right}");
     }
+    if let Some((seed, _)) = differing.first().and_then(|(left, _)| left.split_once(' '))
+        && let Some([left, right]) = first_difference([&binary, &other], seed)?
+    {
+        println!("seed {seed}, first event that differs:\n{left}\n{right}");
+    }
+    let broken: Vec<&str> = left.lines().filter(|line| !line.ends_with(" -")).collect();
+    for line in broken.iter().take(3) {
+        println!("breaks an invariant: {line}");
+    }
     let is_whole = left.lines().count() as u64 == seeds && right.lines().count() as u64 == seeds;
-    let line = counted(&left).line("sim meta", seeds, differing.len(), clock.monotonic());
-    println!("{}", joined(line, json!({"whole": is_whole})));
-    Ok(differing.is_empty() && is_whole)
+    let violations = differing.len() + broken.len();
+    let line = counted(&left).line("sim meta", seeds, violations, clock.monotonic());
+    println!("{}", joined(line, json!({"whole": is_whole, "differing": differing.len()})));
+    Ok(violations == 0 && is_whole)
 }

@@ -283,7 +283,7 @@ impl<P: Processor> TaskRunner<P> {
         // With too much staged nothing more can be read, and nothing committed before the gap closes;
         // unless a commit from before the gap is under way, which makes room when it ends.
         let is_stuck = is_full && self.commits.under_way.is_none();
-        if self.applied.offset >= overdue_end || is_stuck {
+        if (self.applied.offset >= overdue_end || is_stuck) && !mutant!(M100) {
             return Err(missing.into());
         }
         Ok(())

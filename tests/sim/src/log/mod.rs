@@ -304,8 +304,12 @@ impl Log for SimLog {
             let after_ms = state.random.within(u64::from(least), u64::from(most));
             let keeps = self.profile == LogProfile::Broker;
             let device = &mut state.devices[usize::from(partition.0)];
+            let is_stalled = now_ms < device.stalled_until_ms;
             let due = (now_ms + after_ms.cast_signed(), self.fuse.process());
             device.append(due, group, &appended.first_offsets, keeps);
+            if is_stalled {
+                *state.met.entry("sync_stalls").or_default() += 1;
+            }
             for said in group.iter().flat_map(said_by_sink) {
                 *state.met.entry(said).or_default() += 1;
             }

@@ -18,10 +18,13 @@ pub struct Stats {
     pub accepted: u64,
     /// Awards found to be duplicates.
     pub duplicates: u64,
-    /// Processes that ended, most of them in the middle of something.
+    /// Processes that ended in the middle of something: at a call, which was planned. Stops and starts by
+    /// the operator are among what was seen.
     pub crashes: u64,
-    /// Submissions and asks whose outcome was unknown.
+    /// Orders sent whose outcome was unknown.
     pub unknown_outcomes: u64,
+    /// Questions without an answer.
+    pub asks_unknown: u64,
     /// Orders sent, resends included.
     pub sends: u64,
     /// Orders asked about.
@@ -76,6 +79,7 @@ impl Stats {
         self.duplicates += other.duplicates;
         self.crashes += other.crashes;
         self.unknown_outcomes += other.unknown_outcomes;
+        self.asks_unknown += other.asks_unknown;
         self.sends += other.sends;
         self.asks += other.asks;
         self.effects += other.effects;

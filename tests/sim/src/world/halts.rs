@@ -6,37 +6,61 @@ use crate::plan::Op;
 
 use super::World;
 
-/// A cause, and words of who stops for it.
-type Cause = (&'static str, fn(&Op) -> bool);
+/// What the world knows of who has stopped: the partition, if it is named.
+type IsCause = fn(&World<'_, '_>, Option<u16>) -> bool;
 
-const CAUSES: [Cause; 7] = [
-    ("sync failed", |op| matches!(op, Op::SyncFails { .. })),
-    ("input/output error", |op| matches!(op, Op::StoreFails { .. })),
-    ("replaced by another process", |op| matches!(op, Op::Zombie { .. })),
+/// Words of who stops, and whether there was a cause for them.
+const CAUSES: [(&str, IsCause); 7] = [
+    ("sync failed", |world, of| {
+        let is_it =
+            |op: &Op| matches!(op, Op::SyncFails { log, partition } if *log > 0 || is_of(of, *partition));
+        world.has_happened(is_it)
+    }),
+    ("input/output error", |world, of| {
+        world.has_happened(|op| matches!(op, Op::StoreFails { store } if is_of(of, store.partition())))
+    }),
+    ("replaced by another process", |world, _| world.owners.is_some()),
     // The dispatcher as a whole tells of each partition that is damaged.
-    ("of the log is damaged: ", |op| matches!(op, Op::LogDamaged { .. })),
-    ("the store is damaged: ", |op| matches!(op, Op::StoreDamaged { .. })),
-    ("but the log ends at ", |op| matches!(op, Op::LogLost { .. })),
-    ("the log starts at ", |op| matches!(op, Op::Trimmed { .. })),
+    ("of the log is damaged: ", is_doomed),
+    ("the store is damaged: ", is_doomed),
+    ("but the log ends at ", is_doomed),
+    ("the log starts at ", is_doomed),
 ];
 
+fn is_of(named: Option<u16>, partition: u16) -> bool {
+    named.is_none_or(|named| named == partition)
+}
+
+/// Whether something of that partition is lost for good; of any, if none is named.
+fn is_doomed(world: &World<'_, '_>, named: Option<u16>) -> bool {
+    world.doomed.keys().any(|partition| is_of(named, *partition))
+}
+
+/// The partition that a reason names: "intake/3: ..", "partition 3: ..".
+fn named_in(reason: &str) -> Option<u16> {
+    let of = |name: &str| {
+        let (number, _) = reason.split_once(name)?.1.split_once(':')?;
+        number.parse().ok()
+    };
+    of("partition ").or_else(|| of("intake/")).or_else(|| of("views/"))
+}
+
 impl World<'_, '_> {
+    fn has_happened(&self, is_it: impl Fn(&Op) -> bool) -> bool {
+        self.plan.steps[..self.next_step].iter().any(|step| is_it(&step.op))
+    }
+
     /// Something has stopped for these reasons, with semicolons between them, each of a partition.
     ///
     /// # Errors
     /// The violation.
     pub(super) fn explain(&self, stopped: &str) -> Result<(), Violation> {
-        let happened = &self.plan.steps[..self.next_step];
         let is_known = |reason: &str| {
-            let mut causes = CAUSES.iter().filter(|(words, _)| reason.contains(words));
-            causes.any(|(_, is_cause)| happened.iter().any(|step| is_cause(&step.op)))
+            let named = named_in(reason);
+            let is_lost = named.is_some_and(|_| is_doomed(self, named));
+            is_lost || CAUSES.iter().any(|(words, is_cause)| reason.contains(words) && is_cause(self, named))
         };
-        let is_lost = |reason: &str| {
-            let named = reason.split_once("partition ").and_then(|(_, rest)| rest.split_once(':'));
-            let partition = named.and_then(|(number, _)| number.parse::<u16>().ok());
-            partition.is_some_and(|partition| self.doomed.contains_key(&partition))
-        };
-        match stopped.split("; ").find(|reason| !is_known(reason) && !is_lost(reason)) {
+        match stopped.split("; ").find(|reason| !is_known(reason)) {
             None => Ok(()),
             Some(reason) => Err(Violation::new("V2", format!("stops without a fault: {reason}"))),
         }

@@ -285,7 +285,8 @@ impl<'p, 'l> World<'p, 'l> {
             stats.sometimes(what, count);
         }
         let watch = self.estate.watch.lock();
-        stats.unknown_outcomes += watch.unknown + watch.asked_unknown;
+        stats.unknown_outcomes += watch.unknown;
+        stats.asks_unknown += watch.asked_unknown;
         stats.asks += watch.asked;
         for partner in self.estate.partners() {
             stats.sometimes("clock.deceived", partner.lock().excused());

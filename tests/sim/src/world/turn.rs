@@ -431,6 +431,8 @@ impl World<'_, '_> {
         if self.process.is_some() && self.is_recovering {
             self.stats.sometimes("crash.in_recovery", 1);
         }
+        self.stats.crashes += 1;
+        self.stats.sometimes("crash", 1);
         self.end_process(end)
     }
 
@@ -445,7 +447,6 @@ impl World<'_, '_> {
         self.note("end", [self.processes, u64::from(end.keep_permille)], || {
             format!("process {}", self.processes)
         });
-        self.stats.crashes += 1;
         self.estate.end_of_process(end.keep_permille, self.zombie.as_ref().map(|zombie| zombie.number));
         if self.owners.is_some() {
             self.follow()?;

@@ -239,6 +239,7 @@ impl World<'_, '_> {
             Ran::Through(worked) => Ok(worked),
             Ran::Ended => {
                 self.stats.sometimes("zombie.crash", 1);
+                self.stats.crashes += 1;
                 self.end_zombie()?;
                 Ok(true)
             }
