@@ -1,9 +1,8 @@
 //! What other threads may know of a task: the API, metrics, and whoever waits for a record to be
 //! applied.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, AtomicUsize, Ordering};
-
-use parking_lot::Mutex;
 
 use crate::log::Position;
 use crate::partition::Partition;
@@ -29,7 +28,7 @@ pub struct TaskStatus {
     recovered: AtomicBool,
     waits_for: AtomicU8,
     is_log_changed: bool,
-    halted: Mutex<Option<String>>,
+    halted: OnceLock<String>,
 }
 
 /// What keeps a task from going on although it has work.
@@ -93,7 +92,7 @@ impl TaskStatus {
             recovered: AtomicBool::default(),
             waits_for: AtomicU8::default(),
             is_log_changed: false,
-            halted: Mutex::default(),
+            halted: OnceLock::new(),
         }
     }
 
@@ -187,7 +186,7 @@ impl TaskStatus {
     /// Why the task has stopped, if it has.
     #[must_use]
     pub fn halted(&self) -> Option<String> {
-        self.halted.lock().clone()
+        self.halted.get().cloned()
     }
 
     pub(crate) fn set_input_end(&self, end: Offset) {
@@ -224,6 +223,6 @@ impl TaskStatus {
 
     /// Records why the task stops; the first reason stays.
     pub(crate) fn set_halted(&self, reason: &str) {
-        self.halted.lock().get_or_insert_with(|| reason.to_owned());
+        let _first = self.halted.get_or_init(|| reason.to_owned());
     }
 }
