@@ -110,6 +110,25 @@ fn awards_are_answered_when_they_are_durable_and_not_before() {
     }
 }
 
+/// The bug is planted for the whole process, in which no other test may run:
+/// `cargo test --release -p hongbao-api --features mutants --lib planted`.
+#[cfg(feature = "mutants")]
+#[test]
+fn each_planted_bug_is_caught() {
+    use hongbao_engine::mutants::{Below, Mutant, plant};
+
+    let play = awards_are_answered_when_they_are_durable_and_not_before;
+    for mutant in Below::API.mutants {
+        play();
+        plant(*mutant);
+        let is_caught = std::panic::catch_unwind(play).is_err();
+        plant(Mutant::None);
+        // `scripts/sim` counts these lines.
+        println!("{mutant:?} {}: {}", if is_caught { "caught" } else { "MISSED" }, mutant.what());
+        assert!(is_caught, "{mutant:?} MISSED");
+    }
+}
+
 #[test]
 fn a_log_that_fails_is_no_success() {
     within(async {

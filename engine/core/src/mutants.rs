@@ -126,21 +126,44 @@ mutants! {
     M97, "an order is reported at its first unknown outcome (I11)";
     M98, "all orders of a batch are sent as its first one (I9)";
     M100, "a gap in a writer's records is waited for without end (rule 2, I26)";
+    M101, "the API answers before the awards are durable (I25)";
+}
+
+/// Bugs in what the simulator does without.
+#[derive(Clone, Copy, Debug)]
+pub struct Below {
+    /// A word for it.
+    pub what: &'static str,
+    /// The test that catches them.
+    pub test: &'static str,
+    /// The bugs.
+    pub mutants: &'static [Mutant],
+}
+
+impl Below {
+    /// The files of the log.
+    pub const SEGMENTS: Self = Self {
+        what: "segment",
+        test: "engine/segments/tests/planted.rs",
+        mutants: &[Mutant::M66, Mutant::M67, Mutant::M68, Mutant::M91],
+    };
+
+    /// The files of the stores.
+    pub const STORES: Self =
+        Self { what: "store", test: "engine/rocks/tests/planted.rs", mutants: &[Mutant::M92] };
+
+    /// The API, for which simulated clients stand.
+    pub const API: Self = Self { what: "api", test: "api/src/tests/publishing.rs", mutants: &[Mutant::M101] };
+
+    /// All of it.
+    pub const ALL: [Self; 3] = [Self::SEGMENTS, Self::STORES, Self::API];
 }
 
 impl Mutant {
-    /// Those of the segment files, which the simulator's log does without: caught by
-    /// `engine/segments/tests/planted.rs`.
-    pub const OF_SEGMENTS: &[Self] = &[Self::M66, Self::M67, Self::M68, Self::M91];
-
-    /// Those of the stores' files, which the simulator does without as well: caught by
-    /// `engine/rocks/tests/planted.rs`.
-    pub const OF_STORES: &[Self] = &[Self::M92];
-
-    /// Whether the simulator is the one to catch it.
+    /// Who catches it, if the simulator does not.
     #[must_use]
-    pub fn is_simulated(self) -> bool {
-        !Self::OF_SEGMENTS.contains(&self) && !Self::OF_STORES.contains(&self)
+    pub fn below(self) -> Option<Below> {
+        Below::ALL.into_iter().find(|below| below.mutants.contains(&self))
     }
 }
 

@@ -38,8 +38,8 @@ fn a_commit_is_there_as_a_whole_or_not_at_all() {
     the_file_with_the_offset_is_lost();
     #[cfg(feature = "mutants")]
     {
-        use hongbao_engine::mutants::{Mutant, plant};
-        for mutant in Mutant::OF_STORES {
+        use hongbao_engine::mutants::{Below, Mutant, plant};
+        for mutant in Below::STORES.mutants {
             plant(*mutant);
             let is_caught = std::panic::catch_unwind(the_file_with_the_offset_is_lost).is_err();
             plant(Mutant::None);

@@ -8,7 +8,7 @@ mod support;
 
 use std::panic::catch_unwind;
 
-use hongbao_engine::mutants::{Mutant, plant};
+use hongbao_engine::mutants::{Below, Mutant, plant};
 use support::scenarios::{
     a_sync_that_fails_once, damage_in_one_partition, power_losses, torn_over_an_old_group,
 };
@@ -30,7 +30,7 @@ fn scenario(mutant: Mutant) -> fn() {
 #[test]
 fn each_planted_bug_is_caught() {
     let mut missed = Vec::new();
-    for mutant in Mutant::OF_SEGMENTS {
+    for mutant in Below::SEGMENTS.mutants {
         let play = scenario(*mutant);
         play();
         plant(*mutant);

@@ -94,9 +94,9 @@ enum Verb {
         /// With --money, seconds at most for one bug.
         #[arg(long = "for", value_name = "SECONDS", default_value_t = 300, requires = "money")]
         for_s: u64,
-        /// Those of segment files and stores that their own tests have caught, with commas between them.
+        /// Those that tests of their own have caught, with commas between them.
         #[arg(long, hide = true, value_name = "NAMES", conflicts_with = "names")]
-        in_files: Option<String>,
+        in_tests: Option<String>,
     },
     /// Plays the stored scenarios: clean as they are, each broken by its planted bug.
     Scenarios,
@@ -159,9 +159,9 @@ fn done(verb: Verb, mutant: Option<String>) -> Result<bool, String> {
         Verb::Replay { file, trace } => Ok(show("sim replay", &StoredPlan::read(&file)?.plan, trace)),
         Verb::Shrink { seed, out } => shrink_seed(seed, out.as_deref(), mutant),
         Verb::Meta { seeds, other } => meta(seeds, other),
-        Verb::Mutants { names, seeds, keep, money, for_s, in_files } => {
+        Verb::Mutants { names, seeds, keep, money, for_s, in_tests } => {
             let seeds_max = seeds.unwrap_or(if money { 40_000 } else { 10_000 });
-            let hunt = Hunt { names, seeds_max, keeps: keep, in_files, is_money: money, for_s };
+            let hunt = Hunt { names, seeds_max, keeps: keep, in_tests, is_money: money, for_s };
             hongbao_sim::mutants::command(&hunt)
         }
         Verb::Scenarios => hongbao_sim::mutants::scenarios(),

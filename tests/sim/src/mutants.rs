@@ -18,9 +18,9 @@ pub struct Hunt {
     pub seeds_max: u64,
     /// Stores the smallest plan of each as a scenario.
     pub keeps: bool,
-    /// Names of those of segment files and stores that their own tests have caught, with commas between
+    /// Names of those that tests of their own have caught, with commas between
     /// them; none where these were not run.
-    pub in_files: Option<String>,
+    pub in_tests: Option<String>,
     /// Looks for money that is doubled or lost, and for nothing else.
     pub is_money: bool,
     /// Then, seconds at most for one bug.

@@ -1,8 +1,8 @@
 //! Bugs planted one after the other.
 
 use hongbao_engine::clock::{Clock, SystemClock};
-use hongbao_engine::mutants::{Mutant, plant};
-use serde_json::json;
+use hongbao_engine::mutants::{Below, Mutant, plant};
+use serde_json::{Map, Value, json};
 
 use crate::oracles::Violation;
 use crate::plan::{Plan, generate};
@@ -66,17 +66,19 @@ pub fn command(hunt: &Hunt) -> Result<bool, String> {
         eprintln!("too slow: {median:?} seeds in the median, {worst:?} at worst");
     }
     let simulated = caught.len() + missed.len();
-    let mut of_files = |all| hunt.in_files.as_deref().map(|names| caught_in_files(all, names, &mut missed));
-    let (segments, stores) = (of_files(Mutant::OF_SEGMENTS), of_files(Mutant::OF_STORES));
+    let mut below = Map::new();
+    for Below { what, mutants, .. } in Below::ALL.into_iter().filter(|_| hunt.in_tests.is_some()) {
+        let names = hunt.in_tests.as_deref().unwrap_or_default();
+        below.insert(format!("{what}_mutants"), json!(mutants.len()));
+        below.insert(format!("{what}_caught"), json!(caught_in_tests(mutants, names, &mut missed)));
+    }
     let more = json!({
         "mutants": simulated, "caught": caught.len(), "missed": missed,
-        "segment_mutants": segments.map(|_| Mutant::OF_SEGMENTS.len()), "segment_caught": segments,
-        "store_mutants": stores.map(|_| Mutant::OF_STORES.len()), "store_caught": stores,
         "median_seeds": median, "worst_seeds": worst, "broken_seed": broken,
     });
     let violations = missed.len() + usize::from(broken.is_some());
     let line = stats.line("sim mutants", tried, violations, clock.monotonic());
-    println!("{}", joined(line, more));
+    println!("{}", joined(joined(line, more), Value::Object(below)));
     Ok(missed.is_empty() && is_quick && broken.is_none())
 }
 
@@ -88,8 +90,8 @@ fn without(mutant: Mutant, seed: u64) -> Option<Violation> {
     violation
 }
 
-/// How many of these bugs, all of files, are among the names. The others are missed.
-fn caught_in_files(all: &[Mutant], names: &str, missed: &mut Vec<String>) -> usize {
+/// How many of these bugs, which tests of their own catch, are among the names. The others are missed.
+fn caught_in_tests(all: &[Mutant], names: &str, missed: &mut Vec<String>) -> usize {
     let named = |mutant: &&Mutant| names.split(',').any(|caught| caught == format!("{mutant:?}"));
     for mutant in all.iter().filter(|mutant| !named(mutant)) {
         println!("{mutant:?}  MISSED        {}", mutant.what());
@@ -148,16 +150,14 @@ pub fn scenarios() -> Result<bool, String> {
 /// Those named, or all that are the simulator's to catch.
 fn chosen(names: &[String]) -> Result<Vec<Mutant>, String> {
     if names.is_empty() {
-        return Ok(Mutant::ALL.iter().filter(|mutant| mutant.is_simulated()).copied().collect());
+        return Ok(Mutant::ALL.iter().filter(|mutant| mutant.below().is_none()).copied().collect());
     }
-    let named = |name: &String| match by_name(name)? {
-        mutant if Mutant::OF_SEGMENTS.contains(&mutant) => {
-            Err(format!("{name} is caught by engine/segments/tests/planted.rs, not by the simulator"))
+    let named = |name: &String| {
+        let mutant = by_name(name)?;
+        match mutant.below() {
+            Some(Below { test, .. }) => Err(format!("{name} is caught by {test}, not by the simulator")),
+            None => Ok(mutant),
         }
-        mutant if Mutant::OF_STORES.contains(&mutant) => {
-            Err(format!("{name} is caught by engine/rocks/tests/planted.rs, not by the simulator"))
-        }
-        mutant => Ok(mutant),
     };
     names.iter().map(named).collect()
 }
