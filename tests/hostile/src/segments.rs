@@ -27,7 +27,8 @@ static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
     let place = std::env::var_os("HONGBAO_HOSTILE_DIR").map(PathBuf::from);
     let place = place.or_else(|| Some(PathBuf::from("/dev/shm")).filter(|memory| memory.is_dir()));
     let made = place.as_ref().map_or_else(tempfile::tempdir, tempfile::tempdir_in);
-    written(made, place.as_deref().unwrap_or(Path::new("the temporary folder"))).keep()
+    let place = place.unwrap_or_else(std::env::temp_dir);
+    written(made, &place).keep()
 });
 
 /// Where the files of this process go.
