@@ -98,3 +98,41 @@ fn folder_of(dose: &Dose, part: &str) -> io::Result<PathBuf> {
     std::fs::create_dir_all(&folder)?;
     Ok(folder)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_counts_for_what_it_did() {
+        let folder = tempfile::tempdir().unwrap();
+        let (program, preload) = (PathBuf::new(), PathBuf::new());
+        let dose = Dose {
+            program,
+            preload,
+            folder: folder.path().to_owned(),
+            seed: 1,
+            jobs: 1,
+            without_mounts: true,
+        };
+        let mut whole = Figures::begin("ci", 1);
+        let faults = |_| {
+            let mut figures = Figures::begin("faults", 1);
+            figures.set("rounds", json!(7));
+            figures.set("not_tested", json!(["full_disk"]));
+            figures
+        };
+        take(&mut whole, &dose, "faults", "rounds", faults).unwrap();
+        assert_eq!(whole.field("not_tested"), Some(&json!(["full_disk"])));
+        let kills = |_| {
+            let mut figures = Figures::begin("kills", 1);
+            figures.set("kills", json!(3));
+            figures.trouble(&io::ErrorKind::StorageFull.into());
+            figures
+        };
+        take(&mut whole, &dose, "kills", "kills", kills).unwrap();
+        take(&mut whole, &dose, "flips", "flips", |_| panic!("nothing runs behind a trouble")).unwrap();
+        assert_eq!(["kills", "flips", "faults"].map(|name| whole.number(name)), [3, 0, 7]);
+        assert!(!whole.is_whole());
+    }
+}
