@@ -8,6 +8,7 @@
 
 #[expect(dead_code, unused_imports, reason = "each test binary uses another part of the harness")]
 mod node;
+#[expect(dead_code, reason = "the crash harness uses more of it")]
 #[path = "crashes/src/topology.rs"]
 mod topology;
 mod traffic;
@@ -17,7 +18,7 @@ use std::time::Duration;
 
 use node::{Call, Client, Dice, Files, Process, Server, elapsed, pause, run, until, until_for};
 use serde_json::{Value, json};
-use topology::{CAMPAIGN, Shape, topology};
+use topology::{CAMPAIGN, Keys, Shape, topology};
 use traffic::{Sent, Traffic};
 
 const KILLS: u64 = 12;
@@ -166,10 +167,12 @@ fn nothing_is_lost_and_nothing_is_doubled() {
     eprintln!("HONGBAO_CRASH_SEED={seed} HONGBAO_CRASH_KILLS={kills}");
     let mut dice = Dice(seed);
     let outside = Files::new();
-    let mut mall = Mall::start(&outside, "flaky", &outside.path("mall.book"), seed);
+    let keys = Keys::ForADay;
+    let mut mall = Mall::start(&outside, keys.flaky(), &outside.path("mall.book"), seed);
     // Pendants come from a simulation in the process, which dies with it and keeps its book.
     let partner = Some("flaky");
-    let shape = Shape { partitions: 2, mall: mall.api.base(), timeout_ms: 500, batch_items: 200, partner };
+    let (mall_at, timeout_ms, batch_items) = (mall.api.base(), 500, 200);
+    let shape = Shape { partitions: 2, mall: mall_at, timeout_ms, batch_items, keys, partner };
     let files = Files::with(&topology(&shape), CAMPAIGN);
     let traffic = Traffic::start(seed);
     let server = kill_again_and_again(&files, &traffic, kills, &mut dice);

@@ -125,6 +125,7 @@ mutants! {
     M96, "a throttled order is refused (I11)";
     M97, "an order is reported at its first unknown outcome (I11)";
     M98, "all orders of a batch are sent as its first one (I9)";
+    M99, "a request that left without an answer is taken for not sent (I10)";
     M100, "a gap in a writer's records is waited for without end (rule 2, I26)";
     M101, "the API answers before the awards are durable (I25)";
 }
@@ -155,8 +156,11 @@ impl Below {
     /// The API, for which simulated clients stand.
     pub const API: Self = Self { what: "api", test: "api/src/tests/publishing.rs", mutants: &[Mutant::M101] };
 
+    /// Connections over HTTP.
+    pub const HTTP: Self = Self { what: "http", test: "sinks/tests/planted.rs", mutants: &[Mutant::M99] };
+
     /// All of it.
-    pub const ALL: [Self; 3] = [Self::SEGMENTS, Self::STORES, Self::API];
+    pub const ALL: [Self; 4] = [Self::SEGMENTS, Self::STORES, Self::API, Self::HTTP];
 }
 
 impl Mutant {

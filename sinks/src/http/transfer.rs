@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hongbao_engine::clock::Clock;
+use hongbao_engine::mutant;
 use parking_lot::Mutex;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, RequestBuilder, Response, Url};
@@ -130,7 +131,8 @@ impl Transfer {
         let response = request.send().await.map_err(|error| {
             let why = Reason::Owned(describe(&error));
             // Only what failed before a connection was there has certainly not left.
-            if error.is_connect() || error.is_builder() { Failed::NotSent(why) } else { Failed::Unknown(why) }
+            let is_not_sent = error.is_connect() || error.is_builder() || mutant!(M99);
+            if is_not_sent { Failed::NotSent(why) } else { Failed::Unknown(why) }
         })?;
         hongbao_engine::kill_point!("http.answer.begun");
         let status = response.status().as_u16();

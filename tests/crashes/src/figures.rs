@@ -63,6 +63,12 @@ impl Figures {
         self.fields.get(name).and_then(Value::as_u64).unwrap_or_default()
     }
 
+    /// A field; none when it was never set.
+    #[must_use]
+    pub fn field(&self, name: &str) -> Option<&Value> {
+        self.fields.get(name)
+    }
+
     /// Notes that the harness itself could not go on; what was counted and found before stays.
     pub fn trouble(&mut self, error: &io::Error) {
         self.trouble.get_or_insert_with(|| error.to_string());

@@ -12,6 +12,7 @@ mod images;
 mod jobs;
 mod kills;
 mod process;
+mod reports;
 mod rig;
 mod story;
 mod topology;
@@ -106,6 +107,9 @@ struct How {
     /// loses nothing that it has written. What failed is kept there.
     #[arg(long, global = true)]
     dir: Option<PathBuf>,
+    /// Where nothing may be mounted, leaves full disks out of `faults` and `ci` instead of failing.
+    #[arg(long, global = true)]
+    without_mounts: bool,
     /// The program with kill points.
     #[arg(
         long,
@@ -162,15 +166,17 @@ fn run(part: &Part, how: How) -> Figures {
         }
     };
     let kept = folder.clone();
-    let How { program, preload, .. } = how;
+    let How { program, preload, without_mounts, .. } = how;
     let mut figures = match *part {
         Part::Kills { count } => kills::run(&Kills { program, folder, count, seed, jobs }),
         Part::Flips { count } => flips::run(&Flips { program, folder, count, seed, jobs }),
         Part::Images { count, lying: is_lying } => {
             images::run(&Images { program, preload, folder, count, seed, jobs, is_lying })
         }
-        Part::Faults { count } => faults::run(&Faults { program, preload, folder, count, seed, jobs }),
-        Part::Ci => ci::run(&Dose { program, preload, folder, seed, jobs }),
+        Part::Faults { count } => {
+            faults::run(&Faults { program, preload, folder, count, seed, jobs, without_mounts })
+        }
+        Part::Ci => ci::run(&Dose { program, preload, folder, seed, jobs, without_mounts }),
     };
     if figures.violations.is_empty()
         && figures.is_whole()

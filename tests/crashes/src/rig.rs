@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::finding::{caused, found};
 use crate::http::Connection;
 use crate::process::{End, Patience, Process, free_address, too_slow};
-use crate::topology::{CAMPAIGN, Shape, topology};
+use crate::topology::{CAMPAIGN, Keys, Shape, topology};
 use crate::wait::pause;
 
 /// Small segments and frequent commits: a few hundred awards roll, seal, commit and merge.
@@ -37,6 +37,7 @@ pub enum Pendants {
 pub struct Mall {
     process: Process,
     pub address: SocketAddr,
+    pub keys: Keys,
 }
 
 /// What really happened there.
@@ -57,7 +58,7 @@ impl Mall {
         let (listen, seed) = (address.to_string(), seed.to_string());
         let arguments = ["downstream", "--listen", &listen, "--profile", profile, "--seed", &seed];
         let process = Process::start(program, &arguments, &[], &folder.join("mall.log"))?;
-        let mut mall = Self { process, address };
+        let mut mall = Self { process, address, keys: Keys::of_profile(profile) };
         until("the downstream answers", || {
             if mall.process.ended()?.is_some() {
                 return Err(found(format!("the downstream: {}", mall.process.tells())));
@@ -112,7 +113,8 @@ pub struct Rig {
 }
 
 impl Rig {
-    /// A fresh folder for a node that sends coupons to the downstream at this address.
+    /// A fresh folder for a node that sends coupons to the downstream at this address, and is told what that
+    /// one knows of keys.
     ///
     /// # Errors
     /// Of the file system.
@@ -121,12 +123,13 @@ impl Rig {
         folder: PathBuf,
         partitions: u16,
         mall: SocketAddr,
+        keys: Keys,
         pendants: Pendants,
     ) -> io::Result<Self> {
         fs::create_dir_all(folder.join("campaigns"))?;
         let partner = (pendants == Pendants::Within).then_some("steady");
         let mall = format!("http://{mall}");
-        let shape = Shape { partitions, mall: &mall, timeout_ms: 200, batch_items: 50, partner };
+        let shape = Shape { partitions, mall: &mall, timeout_ms: 200, batch_items: 50, keys, partner };
         fs::write(folder.join("topology.yaml"), topology(&shape))?;
         fs::write(folder.join("campaigns/spring.yaml"), CAMPAIGN)?;
         Ok(Self { program: program.to_owned(), folder, address: free_address()? })

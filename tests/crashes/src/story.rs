@@ -17,6 +17,7 @@ use serde_json::Value;
 use crate::finding::{found, or_violation};
 use crate::http::Connection;
 use crate::process::{End, Patience, Process};
+use crate::reports::{Allowed, Reports};
 use crate::rig::{DEADLINE, Mall, MallBook, Rig};
 use crate::traffic::Traffic;
 use crate::wait::{Dice, pause};
@@ -33,6 +34,10 @@ pub struct Story<'a> {
     /// What the downstream had before.
     before: MallBook,
     pub unknown_outcomes: u64,
+    /// Orders of the downstream outside that ended as reported.
+    pub reported: u64,
+    /// Attempts there of which no answer was ever understood.
+    pub unanswered: u64,
     /// Kills, and ends for other reasons before the comparison.
     pub crashes: u64,
     pub violations: Vec<String>,
@@ -45,7 +50,18 @@ impl<'a> Story<'a> {
     /// The downstream does not answer.
     pub fn begin(rig: Rig, mall: &'a mut Mall, traffic: Traffic, dice: Dice) -> io::Result<Self> {
         let before = mall.book()?;
-        Ok(Self { rig, mall, traffic, dice, before, unknown_outcomes: 0, crashes: 0, violations: Vec::new() })
+        Ok(Self {
+            rig,
+            mall,
+            traffic,
+            dice,
+            before,
+            unknown_outcomes: 0,
+            reported: 0,
+            unanswered: 0,
+            crashes: 0,
+            violations: Vec::new(),
+        })
     }
 
     /// Notes what must not be.
@@ -134,7 +150,9 @@ impl<'a> Story<'a> {
         if end != End::Code(0) {
             self.violated(format!("check ended with {end:?}:\n{printed}"));
         }
-        self.log_holds_everything()?;
+        let log = log_of(&self.rig.data())?;
+        self.log_holds_everything(&log)?;
+        self.reports_are_due(&log, &lanes)?;
         if process.says().contains("panicked") {
             self.violated(format!("a panic:\n{}", process.says()));
         }
@@ -156,20 +174,41 @@ impl<'a> Story<'a> {
     }
 
     /// What was acknowledged is in the log (I25), read by the log's own code.
-    fn log_holds_everything(&mut self) -> io::Result<()> {
-        let log = log_of(&self.rig.data())?;
+    fn log_holds_everything(&mut self, log: &SegmentLog) -> io::Result<()> {
         let mut held = BTreeSet::new();
-        each_record(&log, "awards", |record| {
+        each_record(log, "awards", |record| {
             if let Ok(award) = Award::decode(record) {
                 held.insert(award.order_no.to_owned());
             }
         })?;
-        self.unknown_outcomes = unknown_outcomes(&log)?;
+        self.unknown_outcomes = unknown_outcomes(log)?;
         let numbers = self.traffic.acknowledged().keys();
         let lost: Vec<String> = numbers.filter(|number| !held.contains(*number)).cloned().collect();
         if !lost.is_empty() {
             self.violated(format!("I25: {} acknowledged awards are not in the log: {lost:?}", lost.len()));
         }
+        Ok(())
+    }
+
+    /// Only what cannot be known is reported (I11).
+    fn reports_are_due(&mut self, log: &SegmentLog, lanes: &[Value]) -> io::Result<()> {
+        let reports = Reports::of(log)?;
+        let outside = Allowed::Outside(self.mall.keys);
+        for (name, allowed) in [("cash", Allowed::Nothing), ("coupon", outside), ("other", Allowed::Nothing)]
+        {
+            if let Some(wrong) = reports.wrong(name, allowed) {
+                self.violated(wrong);
+            }
+            let shown = lanes.iter().find(|lane| lane["lane"] == name).map(|lane| lane["reported"].clone());
+            let told = reports.reported(name);
+            if shown.as_ref().and_then(Value::as_u64) != Some(told) {
+                self.violated(format!(
+                    "I18: {told} orders of {name} are reported in the journal, {shown:?} shown"
+                ));
+            }
+        }
+        self.reported = reports.reported("coupon");
+        self.unanswered = reports.unanswered("coupon");
         Ok(())
     }
 

@@ -23,36 +23,39 @@ const ZERO: Partition = Partition(0);
 const OPEN: Bound = Bound { factor: 8, base: 256 << 10 };
 
 /// Where the files of this process go: a folder of memory, because there are very many.
-static FOLDER: LazyLock<Option<PathBuf>> = LazyLock::new(|| {
+static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
     let place = std::env::var_os("HONGBAO_HOSTILE_DIR").map(PathBuf::from);
     let place = place.or_else(|| Some(PathBuf::from("/dev/shm")).filter(|memory| memory.is_dir()));
-    let made = place.map_or_else(tempfile::tempdir, tempfile::tempdir_in);
-    made.ok().map(tempfile::TempDir::keep)
+    let made = place.as_ref().map_or_else(tempfile::tempdir, tempfile::tempdir_in);
+    let place = place.unwrap_or_else(std::env::temp_dir);
+    written(made, &place).keep()
 });
 
-/// Where the files of this process go; none where no folder can be made.
-pub(crate) fn folder() -> Option<&'static Path> {
-    FOLDER.as_deref()
+/// Where the files of this process go.
+pub(crate) fn folder() -> &'static Path {
+    &FOLDER
+}
+
+/// What was made or written at a place. An input whose files cannot be written was not tried, and must not
+/// count as if it had been.
+pub(crate) fn written<T>(done: io::Result<T>, place: &Path) -> T {
+    done.unwrap_or_else(|error| panic!("no input was tried: {} cannot be written: {error}", place.display()))
 }
 
 /// Removes the files of this process.
 pub fn clean() {
-    if let Some(folder) = &*FOLDER {
-        drop(fs::remove_dir_all(folder));
-    }
+    drop(fs::remove_dir_all(&*FOLDER));
 }
 
 /// First byte: what is mended, and whether the log is also opened to write. Then segment files.
 pub(crate) fn open(bytes: &[u8]) {
     let Some((flags, bytes)) = bytes.split_first() else { return };
-    let Some(dir) = &*FOLDER else { return };
+    let dir = folder();
     let mut files = split(bytes);
     if flags & 1 == 0 {
         mend(&mut files, Mending { identity: flags & 2 == 0, chain: flags & 4 == 0 });
     }
-    if write_log(dir, &files).is_err() {
-        return;
-    }
+    written(write_log(dir, &files), dir);
     let input_bytes = files.iter().map(Vec::len).sum();
     let Some(seen) = bounded(OPEN, input_bytes, || look(dir)) else { return };
     if flags & 8 != 0 {

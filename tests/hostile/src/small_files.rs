@@ -12,7 +12,7 @@ use hongbao_segments::{SegmentLog, SegmentOptions, UnsyncedDevice};
 use hongbao_sinks::simulated::file::{BookFile, Record, read_book};
 
 use crate::meter::{Bound, bounded};
-use crate::segments::{LOG_ID, folder};
+use crate::segments::{LOG_ID, folder, written};
 
 /// A log without records, its threads, and what each of its partitions holds.
 const OPEN: Bound = Bound { factor: 4, base: 2 << 20 };
@@ -33,11 +33,9 @@ fn with_sum(text: &[u8]) -> Vec<u8> {
 /// meta file, without its last line when the sum is put right.
 pub(crate) fn meta(bytes: &[u8]) {
     let Some((flags, rest)) = bytes.split_first() else { return };
-    let Some(dir) = folder().map(|folder| folder.join("of-meta")) else { return };
+    let dir = folder().join("of-meta");
     let file = if flags & 1 == 0 { with_sum(rest) } else { rest.to_vec() };
-    if make_log(&dir, &file).is_err() {
-        return;
-    }
+    written(make_log(&dir, &file), &dir);
     let before = names(&dir);
     let sound = [text(LOG_ID, 1, "yes"), text(LOG_ID, 1, "no")].map(|text| with_sum(text.as_bytes()));
     let opened = bounded(OPEN, bytes.len(), || SegmentLog::open_read_only(&dir));
@@ -112,8 +110,7 @@ fn names(dir: &Path) -> Vec<String> {
 /// First byte: whether sums are put right. Then a book.
 pub(crate) fn book(bytes: &[u8]) {
     let Some((flags, rest)) = bytes.split_first() else { return };
-    let Some(folder) = folder() else { return };
-    let path = folder.join("book");
+    let path = folder().join("book");
     let mut file = rest.to_vec();
     if flags & 1 == 0 {
         for record in file.chunks_exact_mut(RECORD_BYTES) {
@@ -121,9 +118,7 @@ pub(crate) fn book(bytes: &[u8]) {
             record[SUMMED_BYTES..].copy_from_slice(&sum.as_bytes()[..RECORD_BYTES - SUMMED_BYTES]);
         }
     }
-    if fs::write(&path, &file).is_err() {
-        return;
-    }
+    written(fs::write(&path, &file), &path);
     let is_whole = |record: &&[u8]| {
         let sum = blake3::hash(&record[..SUMMED_BYTES]);
         record[SUMMED_BYTES..] == sum.as_bytes()[..RECORD_BYTES - SUMMED_BYTES]

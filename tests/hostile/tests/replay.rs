@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
 use hongbao_hostile::{TARGETS, remove_files};
 
@@ -24,4 +25,14 @@ fn every_input_keeps_the_rules() {
         }
     }
     remove_files();
+}
+
+/// A run whose folder cannot be written has tried nothing, and must not end as if it had.
+#[test]
+fn inputs_that_cannot_be_written_are_no_success() {
+    let mut again = Command::new(std::env::current_exe().unwrap());
+    again.args(["--exact", "every_input_keeps_the_rules"]).env("HONGBAO_HOSTILE_DIR", "/nonexistent");
+    let ended = again.output().unwrap();
+    let told = String::from_utf8_lossy(&[ended.stdout, ended.stderr].concat()).into_owned();
+    assert!(!ended.status.success() && told.contains("no input was tried: /nonexistent"), "{told}");
 }

@@ -1,5 +1,5 @@
 //! `faults`: a hostile system around a node that is not killed: stopped and continued processes, a bad
-//! network in front of the downstream, a full disk, a sync that fails, syncs that take long.
+//! network in front of the downstream, also of one that knows no keys, a full disk, a sync that fails, syncs that take long.
 
 mod full;
 mod network;
@@ -39,6 +39,8 @@ pub struct Faults {
     pub seed: u64,
     /// Rounds at a time.
     pub jobs: u64,
+    /// Full disks may be left out where nothing may be mounted.
+    pub without_mounts: bool,
 }
 
 /// What one round of a kind came to.
@@ -64,7 +66,7 @@ struct Kind {
     never: &'static [&'static str],
 }
 
-const KINDS: [Kind; 5] = [
+const KINDS: [Kind; 6] = [
     Kind {
         name: "paused",
         round: paused::round,
@@ -72,6 +74,12 @@ const KINDS: [Kind; 5] = [
         never: &[],
     },
     Kind { name: "network", round: network::round, effects: &NAMES, never: &[] },
+    Kind {
+        name: "network_no_keys",
+        round: network::round_without_keys,
+        effects: &["request_cut", "answer_cut", "answer_swallowed", "unanswered", "reported"],
+        never: &[],
+    },
     Kind { name: "full_disk", round: full::round, effects: &["refused_while_full"], never: &["halted"] },
     Kind { name: "failed_sync", round: sync::round, effects: &["failed"], never: &[] },
     Kind { name: "slow_disk", round: slow::round, effects: &["slow_syncs", "slow_answers"], never: &[] },
@@ -99,15 +107,15 @@ pub fn run(faults: &Faults) -> Figures {
     });
     let mut figures = found.into_inner();
     match done {
-        Ok(()) => judge(&mut figures, &left_out.into_inner()),
+        Ok(()) => judge(&mut figures, faults, &left_out.into_inner()),
         Err(error) => figures.trouble(&error),
     }
     figures
 }
 
-/// A run in which a kind of fault never took effect is too weak. What this machine does not allow is said
-/// loudly instead.
-fn judge(figures: &mut Figures, left_out: &BTreeSet<&'static str>) {
+/// A run in which a kind of fault never took effect is too weak, also where this machine does not allow it,
+/// unless it may be left out.
+fn judge(figures: &mut Figures, faults: &Faults, left_out: &BTreeSet<&'static str>) {
     for Kind { name, effects, never, .. } in KINDS {
         for what in never {
             match figures.number(&format!("{name}_{what}")) {
@@ -115,9 +123,18 @@ fn judge(figures: &mut Figures, left_out: &BTreeSet<&'static str>) {
                 count => figures.violations.push(format!("{name}: {what} is {count}, and must not be")),
             }
         }
-        if left_out.contains(name) {
+        if left_out.contains(name) && faults.without_mounts {
             eprintln!("NOT TESTED {name}: this machine does not allow it; the run says nothing about it");
             continue;
+        }
+        let ran = figures.number(name);
+        if ran < faults.count {
+            let why = if left_out.contains(name) {
+                ", the others are left out (--without-mounts allows it)"
+            } else {
+                ""
+            };
+            figures.violations.push(format!("too weak: {name}: {ran} rounds of {}{why}", faults.count));
         }
         for effect in effects {
             if figures.number(&format!("{name}_{effect}")) == 0 {
@@ -145,9 +162,11 @@ fn one_round(
     if let Some(why) = &came_to.left_out {
         eprintln!("{name} {number} left out: {why}");
         left_out.lock().insert(name);
+        return std::fs::remove_dir_all(&home);
     }
     let mut figures = found.lock();
     figures.add(name, 1);
+    figures.add("rounds", 1);
     for (what, more) in came_to.sums {
         figures.add(&format!("{name}_{what}"), more);
     }
@@ -170,7 +189,7 @@ fn story<'a>(
     address: std::net::SocketAddr,
     mut dice: Dice,
 ) -> io::Result<Story<'a>> {
-    let rig = Rig::new(&faults.program, home.join("node"), 1, address, Pendants::Within)?;
+    let rig = Rig::new(&faults.program, home.join("node"), 1, address, mall.keys, Pendants::Within)?;
     let traffic = Traffic::new("f".to_owned(), dice.below(u64::MAX));
     Story::begin(rig, mall, traffic, dice)
 }
@@ -188,7 +207,9 @@ fn round_of(mut story: Story<'_>, attacked: io::Result<Vec<(&str, u64)>>) -> io:
         ("unknown_outcomes", story.unknown_outcomes),
         ("crashes", story.crashes),
     ];
-    let sums = sums.into_iter().flatten().map(|(name, sum)| (name.to_owned(), sum)).collect();
+    let of_reports = [("unanswered", story.unanswered), ("reported", story.reported)];
+    let sums = sums.into_iter().flatten().chain(of_reports);
+    let sums = sums.map(|(name, sum)| (name.to_owned(), sum)).collect();
     Ok(Round { sums, of_all: of_all.to_vec(), violations: story.violations, left_out: None })
 }
 
@@ -196,17 +217,62 @@ fn round_of(mut story: Story<'_>, attacked: io::Result<Vec<(&str, u64)>>) -> io:
 mod tests {
     use super::*;
 
+    fn faults(without_mounts: bool) -> Faults {
+        let [program, preload, folder] = [PathBuf::new(), PathBuf::new(), PathBuf::new()];
+        Faults { program, preload, folder, count: 2, seed: 1, jobs: 1, without_mounts }
+    }
+
+    /// Of two rounds of each kind, changed.
+    fn judged(
+        change: &dyn Fn(&mut Figures),
+        left_out: &[&'static str],
+        without_mounts: bool,
+    ) -> (Vec<String>, Figures) {
+        let mut figures = Figures::begin("faults", 1);
+        for Kind { name, effects, .. } in KINDS {
+            effects.iter().for_each(|effect| figures.add(&format!("{name}_{effect}"), 1));
+            figures.add(name, 2);
+        }
+        change(&mut figures);
+        judge(&mut figures, &faults(without_mounts), &left_out.iter().copied().collect());
+        (std::mem::take(&mut figures.violations), figures)
+    }
+
+    #[test]
+    fn rounds_that_did_not_happen_are_too_few_unless_they_may_be_left_out() {
+        let unmounted = |figures: &mut Figures| {
+            figures.set("full_disk", json!(0));
+            figures.set("full_disk_refused_while_full", json!(0));
+        };
+        let (violations, figures) = judged(&unmounted, &["full_disk"], false);
+        assert!(violations[0].contains("full_disk: 0 rounds of 2"), "{violations:?}");
+        assert_eq!(figures.field("not_tested"), Some(&json!(["full_disk"])));
+        assert!(judged(&unmounted, &["full_disk"], true).0.is_empty());
+        // The flag is about what could not be mounted only.
+        assert!(!judged(&unmounted, &[], true).0.is_empty());
+        assert!(!judged(&|figures| figures.set("paused", json!(1)), &[], true).0.is_empty());
+    }
+
+    #[test]
+    fn a_round_that_was_left_out_is_not_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let faults = Faults { folder: folder.path().to_owned(), ..faults(false) };
+        let (found, left_out) = (Mutex::new(Figures::begin("faults", 1)), Mutex::default());
+        let round = |_: &Faults, _: &Path, _: Dice| {
+            Ok(Round { left_out: Some("nothing may be mounted".to_owned()), ..Round::default() })
+        };
+        let kind = Kind { name: "full_disk", round, effects: &[], never: &[] };
+        one_round(&faults, kind, 0, &found, &left_out).unwrap();
+        let kind = Kind { name: "paused", round: |_, _, _| Ok(Round::default()), effects: &[], never: &[] };
+        one_round(&faults, kind, 0, &found, &left_out).unwrap();
+        let figures = found.into_inner();
+        let counted = ["full_disk", "paused", "rounds"].map(|name| figures.number(name));
+        assert_eq!((counted, left_out.into_inner().len()), ([0, 1, 1], 1));
+    }
+
     #[test]
     fn each_fault_takes_effect_and_a_full_disk_halts_nothing() {
-        let violations = |change: &dyn Fn(&mut Figures)| {
-            let mut figures = Figures::begin("faults", 1);
-            for Kind { name, effects, .. } in KINDS {
-                effects.iter().for_each(|effect| figures.add(&format!("{name}_{effect}"), 1));
-            }
-            change(&mut figures);
-            judge(&mut figures, &BTreeSet::new());
-            figures.violations
-        };
+        let violations = |change: &dyn Fn(&mut Figures)| judged(change, &[], false).0;
         assert!(violations(&|_| {}).is_empty());
         assert_eq!(violations(&|figures| figures.add("full_disk_halted", 2)).len(), 1);
         assert_eq!(violations(&|figures| figures.set("failed_sync_failed", json!(0))).len(), 1);

@@ -51,7 +51,7 @@ impl Base {
         let name = if is_stopped { "stopped" } else { "killed" };
         fs::create_dir_all(home)?;
         let mall = Mall::start(&flips.program, home, "steady", flips.seed ^ job)?;
-        let rig = Rig::new(&flips.program, home.join(name), 2, mall.address, Pendants::Within)?;
+        let rig = Rig::new(&flips.program, home.join(name), 2, mall.address, mall.keys, Pendants::Within)?;
         let mut traffic = Traffic::new(format!("j{job}"), flips.seed ^ job);
         let mut process = rig.start(&[])?;
         let mut api = listening(&rig, &mut process)?;

@@ -2,6 +2,7 @@
 //! is rebuilt as a loss of power behind each of them may have left it, opened and checked (F2, F42).
 
 mod disk;
+mod prefix;
 mod record;
 pub mod trace;
 mod verify;
@@ -48,6 +49,8 @@ pub struct Images {
 const RECORDING_IMAGES: u64 = 4_000;
 /// Calls behind which there was an image.
 const COVERED: &str = "calls_with_image";
+/// Records of images compared with what was written.
+const COMPARED: &str = "records_compared";
 /// One image in so many is also recovered by the node itself and audited.
 const START_ONE_IN: u64 = 16;
 
@@ -113,6 +116,9 @@ fn report(figures: &mut Figures, Found { mut sums, violations }: Found) {
     for mode in Mode::ALL.into_iter().filter(|mode| !sums.contains_key(mode.name())) {
         figures.violations.push(format!("too weak: no image of mode {}", mode.name()));
     }
+    if !sums.contains_key(COMPARED) {
+        figures.violations.push("too weak: no record was compared with what was written".to_owned());
+    }
     if uncovered > 0 {
         figures.violations.push(format!("too weak: {uncovered} calls without an image"));
     }
@@ -160,6 +166,9 @@ fn one_recording(
     let book = recording.mall.book()?;
     let mut found = found.lock();
     found.add("stores_seen_before", verifier.shared());
+    if verifier.compared() > 0 {
+        found.add(COMPARED, verifier.compared());
+    }
     if book.double_effects + book.mismatches > 0 {
         wrong += 1;
         found.violations.push(format!("I10, I13: the downstream has {book:?}"));
@@ -292,15 +301,18 @@ mod tests {
 
     #[test]
     fn a_run_that_leaves_out_a_call_or_a_mode_is_too_weak() {
-        let weak = |covered, modes: &[Mode]| {
+        let weak = |covered, modes: &[Mode], compared: &[&'static str]| {
             let (mut figures, mut found) = (Figures::begin("images", 1), Found::default());
             found.add("calls", 9);
             found.add(COVERED, covered);
             modes.iter().for_each(|mode| found.add(mode.name(), 1));
+            compared.iter().for_each(|name| found.add(name, 1));
             report(&mut figures, found);
             assert_eq!(figures.number("cuts_without_image"), 9 - covered);
             !figures.violations.is_empty()
         };
-        assert!(weak(8, &Mode::ALL) && weak(9, &Mode::ALL[1..]) && !weak(9, &Mode::ALL));
+        let all = &Mode::ALL;
+        assert!(!weak(9, all, &[COMPARED]) && weak(9, all, &[]));
+        assert!(weak(8, all, &[COMPARED]) && weak(9, &all[1..], &[COMPARED]));
     }
 }

@@ -55,7 +55,8 @@ impl Recording {
     pub fn make(images: &Images, home: &Path, dice: &mut Dice) -> io::Result<Self> {
         std::fs::create_dir_all(home)?;
         let mall = Mall::start(&images.program, home, "flaky", dice.below(u64::MAX))?;
-        let rig = Rig::new(&images.program, home.join("recorded"), 1, mall.address, Pendants::Outside)?;
+        let (folder, pendants) = (home.join("recorded"), Pendants::Outside);
+        let rig = Rig::new(&images.program, folder, 1, mall.address, mall.keys, pendants)?;
         let (root, record) = (rig.path("data"), rig.path("trace"));
         let preload = images.preload.to_string_lossy();
         let variables = [

@@ -1,5 +1,5 @@
-//! What must hold of an image: it opens, what was promised is there, stores are at or behind the log,
-//! and rows are a function of how far a store has come.
+//! What must hold of an image: it opens, what was promised is there, its logs are the beginning of what they
+//! were in the end, stores are at or behind the log, and rows are a function of how far a store has come.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -20,7 +20,9 @@ use hongbao_schemas::journal::{CreditStage, Fact};
 use hongbao_segments::{SegmentLog, SegmentOptions};
 use parking_lot::Mutex;
 
+use super::prefix::Written;
 use super::record::{Promises, Recording};
+use crate::finding::found;
 use crate::process::End;
 use crate::rig::{DEADLINE, Rig};
 
@@ -38,11 +40,19 @@ const STORES: [(&str, &str, &str); 3] = [
     ("ledger/bank/accounts-0", "ledger/bank/book", "book"),
 ];
 
+/// Logs, and all their topics.
+const LOGS: [(&str, &[&str]); 2] = [
+    ("log", &["awards", "journal", "dlq.intake", "orders.cash", "orders.coupon", "orders.other"]),
+    ("ledger/bank/book", &["book"]),
+];
+
 /// What images of one recording have in common.
 pub struct Verifier<'a> {
     recording: &'a Recording,
     rocks: RocksEnv,
     clock: Arc<dyn Clock>,
+    /// What each log held in the end.
+    written: BTreeMap<&'static str, Written>,
     seen: Mutex<Seen>,
 }
 
@@ -55,6 +65,8 @@ struct Seen {
     opened: BTreeMap<[u8; 32], (Applied, u32)>,
     /// Stores whose files had been seen before.
     shared: u64,
+    /// Records compared with what was written.
+    compared: u64,
 }
 
 type Checked = Result<(), String>;
@@ -63,10 +75,16 @@ impl<'a> Verifier<'a> {
     /// A verifier of the images of a recording.
     ///
     /// # Errors
-    /// RocksDB cannot be set up.
+    /// RocksDB cannot be set up, or the logs of the recorded run cannot be read.
     pub fn new(recording: &'a Recording) -> io::Result<Self> {
         let rocks = RocksEnv::new(CACHE_BYTES).map_err(io::Error::other)?;
-        Ok(Self { recording, rocks, clock: Arc::new(SystemClock::new()), seen: Mutex::default() })
+        let mut written = BTreeMap::new();
+        for (name, topics) in LOGS {
+            let log = SegmentLog::open_read_only(&recording.rig.data().join(name));
+            let (log, _) = log.map_err(|error| found(format!("{name} of the recorded run: {error}")))?;
+            written.insert(name, Written::of(&log, topics).map_err(found)?);
+        }
+        Ok(Self { recording, rocks, clock: Arc::new(SystemClock::new()), written, seen: Mutex::default() })
     }
 
     /// Stores whose files had been seen before.
@@ -74,13 +92,22 @@ impl<'a> Verifier<'a> {
         self.seen.lock().shared
     }
 
+    /// Records compared with what was written.
+    pub fn compared(&self) -> u64 {
+        self.seen.lock().compared
+    }
+
     /// Opens log, book and stores of an image within this process. A node that `went_on` wrote a
     /// story of its own, whose offsets mean other records.
     pub fn open(&self, data: &Path, promises: &Promises, went_on: bool) -> Checked {
-        let logs: BTreeMap<&str, Option<SegmentLog>> = ["log", "ledger/bank/book"]
-            .into_iter()
-            .map(|name| Ok((name, self.open_log(&data.join(name))?)))
-            .collect::<Result<_, String>>()?;
+        let mut logs = BTreeMap::new();
+        for (name, topics) in LOGS {
+            let log = self.open_log(&data.join(name))?;
+            if let Some(log) = log.as_ref().filter(|_| !went_on) {
+                self.is_beginning(name, log, topics)?;
+            }
+            logs.insert(name, log);
+        }
         self.promises_hold(logs["log"].as_ref(), promises)?;
         for (name, log, topic) in STORES {
             let Some((applied, digest)) = self.open_store(data, name, logs[log].as_ref(), topic)? else {
@@ -91,6 +118,15 @@ impl<'a> Verifier<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Each topic holds what it held in the end, up to some record: no hole, no repeat, nothing foreign, also
+    /// behind what was acknowledged (I26).
+    fn is_beginning(&self, name: &str, log: &SegmentLog, topics: &[&'static str]) -> Checked {
+        let held = Written::of(log, topics).map_err(|what| format!("I26: {name}: {what}"))?;
+        let written = self.written.get(name).ok_or_else(|| format!("nobody has read {name}"))?;
+        self.seen.lock().compared += held.len();
+        held.is_beginning_of(written).map_err(|what| format!("I26: {name}: {what}"))
     }
 
     /// Whether a store that has come so far always had these rows.

@@ -13,6 +13,7 @@ use crate::http::Connection;
 use crate::process::{End, Patience, Process, tail};
 use crate::rig::{DEADLINE, Rig};
 use crate::story::Story;
+use crate::topology::Keys;
 use crate::wait::pause;
 
 /// A process that has not reached its place by then is killed where it is.
@@ -44,7 +45,20 @@ pub struct Tally {
     pub awards: u64,
     pub duplicates: u64,
     pub unknown_outcomes: u64,
+    /// Orders that ended as reported.
+    pub reported: u64,
+    /// What a chain adds whose downstream knows no keys.
+    pub without_keys: Keyless,
     pub violations: Vec<String>,
+}
+
+/// What a chain came to whose downstream knows no keys.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Keyless {
+    pub kills: u64,
+    /// Attempts of which no answer was ever understood.
+    pub unanswered: u64,
+    pub reported: u64,
 }
 
 impl Tally {
@@ -140,6 +154,11 @@ impl Chain<'_> {
         tally.awards = story.traffic.acknowledged().len() as u64;
         tally.duplicates = story.traffic.repeats;
         tally.unknown_outcomes = story.unknown_outcomes;
+        tally.reported = story.reported;
+        if story.mall.keys == Keys::None {
+            let (unanswered, reported) = (story.unanswered, story.reported);
+            tally.without_keys = Keyless { kills: tally.kills, unanswered, reported };
+        }
         tally.violations = story.violations;
         Ok((story.rig, tally))
     }

@@ -18,6 +18,7 @@ use crate::finding::or_violation;
 use crate::jobs::on_threads;
 use crate::rig::{Mall, Pendants, Rig};
 use crate::story::Story;
+use crate::topology::Keys;
 use crate::traffic::Traffic;
 use crate::wait::Dice;
 use aim::{Aim, Target};
@@ -38,6 +39,9 @@ pub struct Kills {
 
 /// Kills in one data folder: from, and how many more at most.
 const CHAIN_KILLS: (u64, u64) = (6, 14);
+
+/// One chain in so many has a downstream that knows no keys, where a resend costs money.
+const KEYLESS_ONE_IN: u64 = 3;
 
 /// Kills begun once something was wrong.
 const STOPPED: u64 = 1 << 40;
@@ -75,7 +79,8 @@ fn work(
 ) -> io::Result<()> {
     let home = kills.folder.join(format!("job-{job}"));
     std::fs::create_dir_all(&home)?;
-    let mut mall = Mall::start(&kills.program, &home, "flaky", kills.seed ^ job)?;
+    let start = |keys: Keys| Mall::start(&kills.program, &home, keys.flaky(), kills.seed ^ job);
+    let (mut mall, mut keyless) = (start(Keys::ForADay)?, start(Keys::None)?);
     loop {
         let chain = chains.fetch_add(1, Ordering::SeqCst);
         let mut dice = Dice(kills.seed.wrapping_mul(0x1_0000_0001) ^ (chain << 20));
@@ -89,7 +94,9 @@ fn work(
             return Ok(());
         };
         let mut unstarted = Tally::default();
-        let done = one_chain(kills, &home, chain, &course, dice, &mut mall, aim);
+        let is_keyless = chain % KEYLESS_ONE_IN == 1;
+        let mall = if is_keyless { &mut keyless } else { &mut mall };
+        let done = one_chain(kills, &home, chain, &course, dice, mall, aim);
         let tally = or_violation(done, |what| unstarted.violations.push(format!("chain {chain}: {what}")))?;
         let tally = tally.unwrap_or(unstarted);
         if let Course::Planned(steps) = &course {
@@ -121,7 +128,7 @@ fn one_chain(
 ) -> io::Result<Tally> {
     let folder = home.join(format!("chain-{number}"));
     let partitions = 1 + dice.below(2) as u16;
-    let rig = Rig::new(&kills.program, folder, partitions, mall.address, Pendants::Within)?;
+    let rig = Rig::new(&kills.program, folder, partitions, mall.address, mall.keys, Pendants::Within)?;
     let traffic = Traffic::new(format!("c{number}"), kills.seed ^ (number << 32));
     let story = Story::begin(rig, mall, traffic, dice)?;
     let chain = Chain { story, aim, tally: Tally::default() };
@@ -152,6 +159,10 @@ fn report(figures: &mut Figures, wanted: u64, aim: &Aim, tallies: Vec<Tally>) {
             ("awards", tally.awards),
             ("duplicates", tally.duplicates),
             ("unknown_outcomes", tally.unknown_outcomes),
+            ("reported", tally.reported),
+            ("kills_without_keys", tally.without_keys.kills),
+            ("unanswered_without_keys", tally.without_keys.unanswered),
+            ("reported_without_keys", tally.without_keys.reported),
             ("chains", 1),
         ] {
             *sums.entry(name).or_default() += more;
@@ -174,6 +185,10 @@ fn report(figures: &mut Figures, wanted: u64, aim: &Aim, tallies: Vec<Tally>) {
     }
     // A run with fewer kills than places cannot reach them all.
     if wanted >= POINTS.len() as u64 && figures.is_whole() {
+        if figures.violations.is_empty() && figures.number("unanswered_without_keys") == 0 {
+            let what = "too weak: nothing was left unanswered where no keys are known";
+            figures.violations.push(what.to_owned());
+        }
         for (name, tries) in aim.missing() {
             figures.violations.push(format!("too weak: {name} was never reached, tried {tries} times"));
         }
