@@ -1,5 +1,6 @@
 //! Which orders of a lane may end as reported (I11). The journal tells of each attempt how it ended, so that a
-//! node that gives up what it should have asked about or sent again is found out.
+//! node that gives up what it should have asked about or sent again is found out; the downstream's book tells
+//! what it would have been answered.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -9,6 +10,7 @@ use hongbao_engine::partition::Partition;
 use hongbao_schemas::journal::{CreditFact, CreditStage, Fact};
 use hongbao_segments::SegmentLog;
 
+use crate::rig::{KeyDigest, key_digest};
 use crate::story::each_record_of;
 use crate::topology::Keys;
 
@@ -30,6 +32,7 @@ pub enum Allowed {
 /// What the journal tells of the attempts of an order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Attempts {
+    order_no: String,
     /// Intents that were not withdrawn.
     begun: u64,
     /// Attempts of which no answer was ever understood.
@@ -38,6 +41,8 @@ struct Attempts {
     is_open: bool,
     /// Why it was reported, if it was.
     reported: Option<String>,
+    /// When the process that reported it took over the lane, in milliseconds since the Unix epoch.
+    taken_over_ms: i64,
 }
 
 impl Attempts {
@@ -76,7 +81,15 @@ impl Attempts {
 }
 
 /// What the journal of a data folder tells of the orders of its lanes, by lane, partition and sequence.
-pub struct Reports(BTreeMap<(String, u16, i64), Attempts>);
+#[derive(Default)]
+pub struct Reports {
+    orders: BTreeMap<(String, u16, i64), Attempts>,
+    /// When a process took over a lane last, as far as the journal was read.
+    taken_over_ms: BTreeMap<(String, u16), i64>,
+}
+
+/// Source of a lane's facts, in front of its name.
+const SOURCE: &str = "sink.";
 
 impl Reports {
     /// Reads the journal.
@@ -84,10 +97,10 @@ impl Reports {
     /// # Errors
     /// It cannot be read.
     pub fn of(log: &SegmentLog) -> io::Result<Self> {
-        let mut reports = Self(BTreeMap::new());
+        let mut reports = Self::default();
         for partition in 0..log.partitions() {
             each_record_of(log, Partition(partition), "journal", |record| {
-                if let Ok(Fact::Credit(fact)) = Fact::decode(record) {
+                if let Ok(fact) = Fact::decode(record) {
                     reports.take(partition, &fact);
                 }
             })?;
@@ -95,15 +108,33 @@ impl Reports {
         Ok(reports)
     }
 
-    fn take(&mut self, partition: u16, fact: &CreditFact<'_>) {
+    fn take(&mut self, partition: u16, fact: &Fact<'_>) {
+        match fact {
+            Fact::Accepted(fact) => {
+                let place = (fact.lane.to_owned(), partition, fact.lane_seq);
+                fact.award.order_no.clone_into(&mut self.orders.entry(place).or_default().order_no);
+            }
+            Fact::Opened(fact) => {
+                if let Some(lane) = fact.source.strip_prefix(SOURCE) {
+                    self.taken_over_ms.insert((lane.to_owned(), partition), fact.at_ms);
+                }
+            }
+            Fact::Credit(fact) => self.take_credit(partition, fact),
+            _ => {}
+        }
+    }
+
+    fn take_credit(&mut self, partition: u16, fact: &CreditFact<'_>) {
+        let since = self.taken_over_ms.get(&(fact.lane.to_owned(), partition)).copied();
         for seq in fact.ranges.iter().flat_map(|range| range.first()..range.end()) {
-            let order = self.0.entry((fact.lane.to_owned(), partition, seq)).or_default();
+            let order = self.orders.entry((fact.lane.to_owned(), partition, seq)).or_default();
             order.take(fact.stage, fact.reason);
+            order.taken_over_ms = since.unwrap_or(i64::MIN);
         }
     }
 
     fn of_lane(&self, lane: &str) -> impl Iterator<Item = (&(String, u16, i64), &Attempts)> {
-        self.0.iter().filter(move |((of, ..), _)| of == lane)
+        self.orders.iter().filter(move |((of, ..), _)| of == lane)
     }
 
     /// Orders of a lane that were reported.
@@ -129,12 +160,25 @@ impl Reports {
             "I11: lane {lane} reported order {seq} of partition {partition}, but {why}: {order:?}; {more} more"
         ))
     }
+
+    /// Reported orders of a lane that had taken effect before the process that reported them began: it must
+    /// have been told so when it asked.
+    #[must_use]
+    pub fn known_downstream(&self, lane: &str, effects: &BTreeMap<KeyDigest, i64>) -> Option<String> {
+        let mut known = self.of_lane(lane).filter(|(_, order)| {
+            let at_ms = effects.get(&key_digest(&order.order_no));
+            order.reported.is_some() && at_ms.is_some_and(|at_ms| *at_ms < order.taken_over_ms)
+        });
+        let (_, order) = known.next()?;
+        let more = known.count();
+        Some(format!("I11: reported although the downstream had it at the start: {order:?}; {more} more"))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use CreditStage::{Credited, Deferred, Reported, Started, Unknown, Withdrawn};
-    use hongbao_schemas::journal::{RangesBuf, SeqRange};
+    use hongbao_schemas::journal::{Opened, RangesBuf, SeqRange};
 
     use super::*;
 
@@ -142,15 +186,40 @@ mod tests {
     const A_DAY: Allowed = Allowed::Outside(Keys::ForADay);
 
     fn told(stages: &[CreditStage], reason: &str) -> Reports {
-        let mut reports = Reports(BTreeMap::new());
+        let mut reports = Reports::default();
+        tell(&mut reports, stages, reason);
+        reports
+    }
+
+    /// Facts of the orders 7 and 8.
+    fn tell(reports: &mut Reports, stages: &[CreditStage], reason: &str) {
         let mut ranges = RangesBuf::new();
         SeqRange::new(7, 2).into_iter().for_each(|range| ranges.push(range));
         for stage in stages {
             let fact =
                 CreditFact { stage: *stage, lane: "coupon", at_ms: 1, ranges: ranges.as_ranges(), reason };
-            reports.take(0, &fact);
+            reports.take(0, &Fact::Credit(fact));
         }
-        reports
+    }
+
+    #[test]
+    fn what_had_taken_effect_before_a_start_is_not_reported_after_it() {
+        let mut reports = told(&[Started], "");
+        let order_no = "p1_film_c1_t_9";
+        let place = ("coupon".to_owned(), 0, 8);
+        reports.orders.get_mut(&place).unwrap().order_no = order_no.to_owned();
+        let known = |reports: &Reports, at_ms| {
+            let effects = BTreeMap::from([(key_digest(order_no), at_ms)]);
+            reports.known_downstream("coupon", &effects).is_some()
+        };
+        for (source, at_ms) in [("sink.coupon", 50), ("sink.cash", 90)] {
+            let opened = Opened { source, writer: [7; 16], epoch: 2, at_ms };
+            reports.take(0, &Fact::Opened(opened));
+        }
+        assert!(!known(&reports, 49), "not reported yet");
+        tell(&mut reports, &[Unknown, Reported], "absent, never sent twice without keys");
+        assert!(known(&reports, 49) && !known(&reports, 50));
+        assert_eq!(reports.known_downstream("coupon", &BTreeMap::new()), None);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What a node under test stands in: a folder with topology and data, the address that it serves,
 //! and a downstream outside that is never killed.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
@@ -13,7 +14,7 @@ use serde_json::Value;
 use crate::finding::{caused, found};
 use crate::http::Connection;
 use crate::process::{End, Patience, Process, free_address, too_slow};
-use crate::topology::{CAMPAIGN, Keys, Shape, topology};
+use crate::topology::{CAMPAIGN, Keys, NAME, Shape, topology};
 use crate::wait::pause;
 
 /// Small segments and frequent commits: a few hundred awards roll, seal, commit and merge.
@@ -36,8 +37,26 @@ pub enum Pendants {
 /// A simulated downstream in a process of its own.
 pub struct Mall {
     process: Process,
+    /// Its book on disk.
+    book: PathBuf,
     pub address: SocketAddr,
     pub keys: Keys,
+}
+
+/// A record of a book: digests of key and payload, time, checksum.
+const BOOK_RECORD_BYTES: usize = 48;
+
+/// Digest of an idempotency key, as books hold it.
+pub type KeyDigest = [u8; 16];
+
+/// The digest of an order's key.
+#[must_use]
+pub fn key_digest(order_no: &str) -> KeyDigest {
+    let hash = blake3::hash(format!("{NAME}/{order_no}").as_bytes());
+    let mut digest = KeyDigest::default();
+    let len = digest.len();
+    digest.copy_from_slice(&hash.as_bytes()[..len]);
+    digest
 }
 
 /// What really happened there.
@@ -56,9 +75,13 @@ impl Mall {
     pub fn start(program: &Path, folder: &Path, profile: &str, seed: u64) -> io::Result<Self> {
         let address = free_address()?;
         let (listen, seed) = (address.to_string(), seed.to_string());
-        let arguments = ["downstream", "--listen", &listen, "--profile", profile, "--seed", &seed];
+        let path = folder.join(format!("{profile}.book"));
+        let book = path.to_string_lossy();
+        let arguments =
+            ["downstream", "--listen", &listen, "--profile", profile, "--seed", &seed, "--book", &book];
         let process = Process::start(program, &arguments, &[], &folder.join("mall.log"))?;
-        let mut mall = Self { process, address, keys: Keys::of_profile(profile) };
+        let keys = Keys::of_profile(profile);
+        let mut mall = Self { process, book: path, address, keys };
         until("the downstream answers", || {
             if mall.process.ended()?.is_some() {
                 return Err(found(format!("the downstream: {}", mall.process.tells())));
@@ -83,6 +106,21 @@ impl Mall {
             double_effects: count("double_effects")?,
             mismatches: count("payload_mismatches")?,
         })
+    }
+
+    /// Its effects, read from its book: the digest of each key with the time of its first effect, in
+    /// milliseconds since the Unix epoch.
+    ///
+    /// # Errors
+    /// The book cannot be read.
+    pub fn effects(&self) -> io::Result<BTreeMap<KeyDigest, i64>> {
+        let bytes = fs::read(&self.book)?;
+        let mut effects = BTreeMap::new();
+        for record in bytes.chunks_exact(BOOK_RECORD_BYTES) {
+            let (Some(key), Some(at)) = (record.first_chunk(), record[32..].first_chunk()) else { continue };
+            effects.entry(*key).or_insert_with(|| i64::from_le_bytes(*at));
+        }
+        Ok(effects)
     }
 
     /// Sends it a signal.

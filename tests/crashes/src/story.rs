@@ -193,12 +193,14 @@ impl<'a> Story<'a> {
     /// Only what cannot be known is reported (I11).
     fn reports_are_due(&mut self, log: &SegmentLog, lanes: &[Value]) -> io::Result<()> {
         let reports = Reports::of(log)?;
-        let outside = Allowed::Outside(self.mall.keys);
+        let (outside, effects) = (Allowed::Outside(self.mall.keys), self.mall.effects()?);
         for (name, allowed) in [("cash", Allowed::Nothing), ("coupon", outside), ("other", Allowed::Nothing)]
         {
             if let Some(wrong) = reports.wrong(name, allowed) {
                 self.violated(wrong);
             }
+            let known = reports.known_downstream(name, &effects);
+            known.into_iter().for_each(|what| self.violated(what));
             let shown = lanes.iter().find(|lane| lane["lane"] == name).map(|lane| lane["reported"].clone());
             let told = reports.reported(name);
             if shown.as_ref().and_then(Value::as_u64) != Some(told) {

@@ -48,6 +48,9 @@ pub struct Shape<'a> {
     pub partner: Option<&'a str>,
 }
 
+/// Name of the topology, and first part of every idempotency key.
+pub const NAME: &str = "crash";
+
 /// `campaigns/spring.yaml`.
 pub const CAMPAIGN: &str = "\
 version: 1
@@ -74,7 +77,7 @@ pub fn topology(shape: &Shape<'_>) -> String {
     format!(
         "\
 version: 1
-name: crash
+name: {NAME}
 partitions: {partitions}
 log:
   segments: {{segment_size: 16MiB, sync: {{max_delay: 1ms, max_bytes: 1MiB}}}}
