@@ -47,6 +47,8 @@ struct State {
     devices: Vec<Device>,
     late_arrivals: u64,
     announced: BTreeMap<(u64, u16, String), i64>,
+    /// First offsets that processes still find, of topics that were trimmed.
+    starts: BTreeMap<(u16, String), Offset>,
     met: BTreeMap<&'static str, u64>,
 }
 
@@ -70,6 +72,7 @@ impl SimLog {
                 devices,
                 late_arrivals: 0,
                 announced: BTreeMap::new(),
+                starts: BTreeMap::new(),
                 met: BTreeMap::new(),
             }),
         }
@@ -179,12 +182,31 @@ impl SimLog {
         lost
     }
 
-    /// Gives up a topic's beginning but for about its last `keep` durable records; where it begins then.
-    pub fn trim_to_last(&self, partition: u16, topic: &str, keep: u64) -> Offset {
-        let partition = Partition(partition);
-        let range = || self.inner.range(partition, topic).unwrap_or_default();
-        let _kept_if_failed = self.inner.trim(partition, &[(topic, range().1.saturating_sub(keep))]);
-        range().0
+    /// Gives up a topic's beginning but for about its last `keep` durable records: no process finds it any
+    /// more, and oracles still do. Where the topic begins then, if that is later than before.
+    pub fn trim_to_last(&self, partition: u16, topic: &str, keep: u64) -> Option<Offset> {
+        let (mut from, end) = self.inner.range(Partition(partition), topic).unwrap_or_default();
+        let floor = end.saturating_sub(keep);
+        let (mut start, mut batch) = (end, ReadBatch::new());
+        // Whole frames are given up.
+        while from < end && self.inner.read(Partition(partition), topic, from, 1 << 20, &mut batch).is_ok() {
+            let mut frames = batch.frames();
+            if let Some(kept) = frames.find(|frame| frame.first_offset() + frame.len() as u64 > floor) {
+                start = kept.first_offset();
+                break;
+            }
+            from = batch.next_offset().unwrap_or(end);
+        }
+        let is_later = start > self.start_of(partition, topic);
+        is_later.then(|| self.state.lock().starts.insert((partition, topic.to_owned()), start));
+        is_later.then_some(start)
+    }
+
+    /// Where processes find that a topic begins.
+    fn start_of(&self, partition: u16, topic: &str) -> Offset {
+        let state = self.state.lock();
+        let mut starts = state.starts.iter();
+        starts.find(|((of, name), _)| *of == partition && name == topic).map_or(0, |(_, start)| *start)
     }
 
     /// Sequences of a writer's records in a topic that are there, or on their way and sure to arrive.
@@ -337,7 +359,8 @@ impl Log for SimLog {
 
     fn range(&self, partition: Partition, topic: &str) -> Result<(Offset, Offset), LogError> {
         self.fuse.check();
-        self.inner.range(partition, topic)
+        let (start, end) = self.inner.range(partition, topic)?;
+        Ok((start.max(self.start_of(partition.0, topic)), end))
     }
 
     fn read(
@@ -351,6 +374,11 @@ impl Log for SimLog {
         self.fuse.check();
         if self.with(partition.0, |device| device.is_damaged) == Some(true) {
             return Err(self.damaged(partition));
+        }
+        let (start, end) = self.range(partition, topic)?;
+        if from < start {
+            let (topic, partition) = (topic.to_owned(), partition.0);
+            return Err(LogError::OutOfRange { topic, partition, offset: from, start, end });
         }
         self.inner.read(partition, topic, from, max_bytes, out)
     }

@@ -27,7 +27,7 @@ use crate::options::{LogProfile, Options};
 use crate::world::{Doom, Estate, Place};
 
 use super::ends::Ends;
-use super::{Oracles, Violation};
+use super::Violation;
 
 /// Orders of a partition whose whole history is compared.
 const HISTORIES_MAX: usize = 12;
@@ -44,9 +44,9 @@ pub struct Scope<'a> {
     pub limits: ViewsLimits,
     /// Partitions whose log says nothing any more.
     pub is_forgotten: &'a dyn Fn(u16) -> bool,
-    /// Who has followed the journals, also what was trimmed since.
-    pub oracles: &'a Oracles<'a>,
     /// Partitions that need not have ended.
+    pub is_ruined: &'a dyn Fn(u16) -> bool,
+    /// How much of partitions is lost for good.
     pub doomed: &'a BTreeMap<u16, Doom>,
     /// What clients were told is durable.
     pub acknowledged: &'a [Delivery],
@@ -98,17 +98,8 @@ impl Scope<'_> {
 
     /// Whether what is missing may still come: from a dead process, or from the next one.
     fn is_unfinished(&self, partition: u16) -> bool {
-        let goes_on = self.is_final && !self.doomed.contains_key(&partition);
+        let goes_on = self.is_final && !(self.is_ruined)(partition);
         !goes_on && self.options.log == LogProfile::Broker
-    }
-
-    /// The topic of which a partition lacks the beginning, so that it cannot be folded.
-    fn trimmed(&self, partition: u16) -> Option<&'static str> {
-        match self.doomed.get(&partition)? {
-            Doom::Trimmed { start: 0, .. } => None,
-            Doom::Trimmed { is_journal, .. } => Some(if *is_journal { JOURNAL } else { AWARDS }),
-            _ => None,
-        }
     }
 
     fn has_store(&self, partition: u16, intake: bool) -> bool {
@@ -124,16 +115,7 @@ impl Scope<'_> {
     ) -> Result<Option<String>, AuditError> {
         let log = self.estate.log.undisturbed();
         let (index, at) = (usize::from(partition), Partition(partition));
-        let trimmed = self.trimmed(partition);
-        if trimmed == Some(JOURNAL) && self.oracles.has_lost_track(partition) {
-            return Ok(None);
-        }
-        if trimmed == Some(JOURNAL) {
-            return self.effects(at, self.oracles.journal(partition), report, counts).map(|()| None);
-        }
-        if trimmed.is_none() {
-            self.intake(&log, at, report, counts)?;
-        }
+        self.intake(&log, at, report, counts)?;
         let mut audit = JournalAudit::open(&log, at)?;
         if self.is_unfinished(partition) {
             audit = audit.unfinished();
@@ -284,7 +266,7 @@ impl Scope<'_> {
                 Some(_) => counts.reported += 1,
                 None => {}
             }
-            if !order.is_ended() && !self.doomed.contains_key(&partition) {
+            if !order.is_ended() && !(self.is_ruined)(partition) {
                 let (order_no, state) = (&order.order_no, order.state().as_str());
                 report.find(
                     hongbao_audit::Invariant::I11,
@@ -301,9 +283,9 @@ impl Scope<'_> {
             return Ok(None);
         }
         let awards = match self.doomed.get(&partition) {
-            None => None,
+            _ if !(self.is_ruined)(partition) => None,
             Some(Doom::Store { .. }) => Some(self.awards(partition)?),
-            Some(_) => return Ok(None),
+            _ => return Ok(None),
         };
         let is_known = |order_no: &str, record: &[u8]| match &awards {
             None => journal.state(order_no).is_some(),

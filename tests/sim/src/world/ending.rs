@@ -62,14 +62,14 @@ impl World<'_, '_> {
         // A gap is noticed when it has lasted too long.
         let mut partitions = partitions.into_iter();
         partitions.all(|partition| match self.doomed.get(&partition) {
-            Some(doom) => self.has_halted(partition, doom),
-            None => is_over(partition),
+            Some(doom) if !doom.is_harmless() => self.has_halted(partition, doom),
+            _ => is_over(partition),
         })
     }
 
     /// The deadline has passed.
     pub(super) fn stuck(&self) -> Violation {
-        let open = self.oracles.first_open(&|partition| self.doomed.contains_key(&partition));
+        let open = self.oracles.first_open(&|partition| self.is_ruined(partition));
         let lanes = self.process.as_ref().map(|process| {
             let lanes = process.lanes.lanes();
             let told = lanes.iter().map(|lane| {
@@ -208,13 +208,14 @@ impl World<'_, '_> {
             self.follow()?;
         }
         let is_forgotten = |partition: u16| self.is_forgotten(partition);
+        let is_ruined = |partition: u16| self.is_ruined(partition);
         let is_off = |op: &Op| matches!(op, Op::Jump { .. } | Op::Freeze { .. } | Op::Zombie { .. });
         let scope = audit::Scope {
             estate: &self.estate,
             options: &self.plan.options,
             limits: views_limits(&self.plan.options),
             is_forgotten: &is_forgotten,
-            oracles: &self.oracles,
+            is_ruined: &is_ruined,
             doomed: &self.doomed,
             acknowledged: if is_final { &self.clients.acknowledged } else { &[] },
             are_clocks_right: !self.plan.steps.iter().any(|step| is_off(&step.op)),

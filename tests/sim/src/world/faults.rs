@@ -14,7 +14,7 @@ use crate::oracles::Violation;
 use crate::plan::{Op, StoreName};
 use crate::store::{Other, SimStore};
 
-use super::{Doom, End, Place, World};
+use super::{Doom, End, Place, Process, World};
 
 impl World<'_, '_> {
     /// Everything of the plan that is due; whether there was anything.
@@ -27,10 +27,6 @@ impl World<'_, '_> {
             any = true;
             self.stats.sometimes(step.op.name(), 1);
             self.note("op", [self.next_step as u64, 0], || format!("{:?}", step.op));
-            if matches!(step.op, Op::Trimmed { .. }) {
-                // The oracles have read what nobody can read afterwards.
-                self.follow()?;
-            }
             self.happen(&step.op);
         }
         Ok(any)
@@ -203,27 +199,47 @@ impl World<'_, '_> {
         if !is_possible {
             return;
         }
-        let start = self.estate.log.trim_to_last(partition, if is_journal { JOURNAL } else { AWARDS }, keep);
+        let topic = if is_journal { JOURNAL } else { AWARDS };
+        let Some(start) = self.estate.log.trim_to_last(partition, topic, keep) else { return };
         let index = usize::from(partition);
-        let status = self.process.as_ref().and_then(|process| match is_journal {
-            true => process.views[index].status(),
-            false => process.intakes[index].status(),
-        });
-        let may_halt = status.is_none_or(|status| status.applied() < start);
+        let is_behind = |process: &Process| {
+            let status = match is_journal {
+                true => process.views[index].status(),
+                false => process.intakes[index].status(),
+            };
+            status.is_none_or(|status| status.applied() < start)
+        };
+        // What starts from now on is looked at then.
+        let may_halt = self.process.iter().chain(self.zombie_process()).any(is_behind);
+        let lacks_outputs = is_journal && self.read_outputs(partition, JOURNAL) < start;
         self.forget_halts(partition);
-        self.doomed.insert(partition, Doom::Trimmed { is_journal, start, may_halt, must_halt: false });
+        let must_halt = false;
+        let doom = Doom::Trimmed { is_journal, start, may_halt, must_halt, lacks_outputs };
+        self.doomed.insert(partition, doom);
+    }
+
+    /// How far the intake of a partition had read a topic of its outputs at its last commit.
+    fn read_outputs(&self, partition: u16, topic: &str) -> u64 {
+        let ends = self.readable_ends(partition);
+        ends.into_iter().find(|(name, _)| name == topic).map_or(0, |(_, end)| end)
     }
 
     /// What a process finds trimmed at its start.
     pub(super) fn look_at_beginnings(&mut self) {
-        for (partition, doom) in &mut self.doomed {
-            let Doom::Trimmed { is_journal, start, may_halt, must_halt } = doom else { continue };
+        for partition in 0..self.plan.options.partitions {
+            let read = self.read_outputs(partition, JOURNAL);
+            let Some(Doom::Trimmed { is_journal, start, may_halt, must_halt, lacks_outputs }) =
+                self.doomed.get_mut(&partition)
+            else {
+                continue;
+            };
             let stores = if *is_journal { &self.estate.views } else { &self.estate.intakes };
-            let applied =
-                stores[usize::from(*partition)].rows().applied().map_or(0, |applied| applied.offset);
+            let applied = stores[usize::from(partition)].rows().applied().map_or(0, |applied| applied.offset);
             // The last applied record must be there too (rule 5).
-            *must_halt = *start > 0 && applied <= *start;
+            *must_halt = applied <= *start;
             *may_halt |= *must_halt;
+            // What it did not write again, taking it for trimmed, is missing for good.
+            *lacks_outputs |= *is_journal && read < *start;
             self.stats.sometimes(if *must_halt { "trimmed.unread" } else { "trimmed.read" }, 1);
         }
     }
@@ -284,7 +300,7 @@ impl World<'_, '_> {
         let mut is_complete = true;
         for partition in 0..self.plan.options.partitions {
             let published = self.within(|_| operator::publish(&*log, &*clock, partition, &settings))?;
-            is_complete &= matches!(published, Some(Ok(()))) || self.doomed.contains_key(&partition);
+            is_complete &= matches!(published, Some(Ok(()))) || self.is_ruined(partition);
         }
         if !is_complete && self.process.is_some() {
             // Without the number it would be another change: the same once more is none.
@@ -308,12 +324,22 @@ impl World<'_, '_> {
 
     /// Whether the partition need not take anything any more, since its log is not what it was.
     pub(super) fn is_log_lost(&self, partition: u16) -> bool {
-        let doom = self.doomed.get(&partition);
+        let doom = self.doomed.get(&partition).filter(|doom| !doom.is_harmless());
         matches!(doom, Some(Doom::Lost { .. } | Doom::Damaged | Doom::Trimmed { .. }))
     }
 
-    /// Whether what was durable in a partition is not, so that nothing can be held against it. What was
-    /// trimmed or cannot be read any more had been followed before.
+    /// Whether something of a partition is lost that somebody had still to read.
+    pub(super) fn is_ruined(&self, partition: u16) -> bool {
+        self.doomed.get(&partition).is_some_and(|doom| !doom.is_harmless())
+    }
+
+    /// Whether nothing of the kind has happened anywhere.
+    pub(super) fn is_nothing_ruined(&self) -> bool {
+        self.doomed.values().all(Doom::is_harmless)
+    }
+
+    /// Whether what was durable in a partition is not, so that nothing can be held against it. Oracles
+    /// still read what was trimmed or is damaged.
     pub(super) fn is_forgotten(&self, partition: u16) -> bool {
         matches!(self.doomed.get(&partition), Some(Doom::Lost { .. }))
     }

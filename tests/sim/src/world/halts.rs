@@ -34,7 +34,7 @@ impl World<'_, '_> {
         let is_lost = |reason: &str| {
             let named = reason.split_once("partition ").and_then(|(_, rest)| rest.split_once(':'));
             let partition = named.and_then(|(number, _)| number.parse::<u16>().ok());
-            partition.is_some_and(|partition| self.doomed.contains_key(&partition))
+            partition.is_some_and(|partition| self.is_ruined(partition))
         };
         match stopped.split("; ").find(|reason| !is_known(reason) && !is_lost(reason)) {
             None => Ok(()),

@@ -31,7 +31,7 @@ impl World<'_, '_> {
     pub(super) fn look_at_stores(&mut self) -> Result<(), Violation> {
         let now_ms = self.now_ms();
         for partition in 0..self.plan.options.partitions {
-            if self.doomed.contains_key(&partition) {
+            if self.is_ruined(partition) {
                 continue;
             }
             let index = usize::from(partition);

@@ -94,6 +94,9 @@ pub enum Doom {
         may_halt: bool,
         /// Its store was behind that at a start, so it must halt.
         must_halt: bool,
+        /// The journal, of which the intake's store had not read so much: it may lack outputs of its own,
+        /// which it has to compare (rule 6).
+        lacks_outputs: bool,
     },
     /// A fold's store is not what the fold wrote.
     Store {
@@ -107,6 +110,11 @@ pub enum Doom {
 }
 
 impl Doom {
+    /// Whether nothing is lost that anybody had still to read, so that everything must go on.
+    fn is_harmless(&self) -> bool {
+        matches!(self, Self::Trimmed { may_halt: false, must_halt: false, lacks_outputs: false, .. })
+    }
+
     /// Whether a process that starts now cannot open the views, without which nothing is sent.
     fn is_silent(&self) -> bool {
         match self {

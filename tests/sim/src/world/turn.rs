@@ -49,7 +49,7 @@ impl World<'_, '_> {
     /// A turn.
     pub(super) fn turn(&mut self) -> Result<(), Violation> {
         let mut worked = self.due_steps()?;
-        if self.zombie.is_some() && !(self.doomed.is_empty() && self.losses.is_empty()) {
+        if self.zombie.is_some() && !(self.is_nothing_ruined() && self.losses.is_empty()) {
             self.end_zombie()?;
         }
         let is_durable = self.estate.pass_time();
@@ -261,7 +261,7 @@ impl World<'_, '_> {
     /// Shows the oracles what became durable.
     pub(super) fn follow(&mut self) -> Result<(), Violation> {
         for partition in 0..self.plan.options.partitions {
-            if self.doomed.contains_key(&partition) {
+            if self.is_ruined(partition) {
                 self.oracles.forget_cash(partition);
             }
             if !self.is_forgotten(partition) {
@@ -299,7 +299,6 @@ impl World<'_, '_> {
         let reasons = self.note_halts();
         let Some(process) = &self.process else { return Ok(()) };
         let is_down = process.failed.clone().or_else(|| self.ledger_halted());
-        let is_doomed = |partition: &u16| self.doomed.contains_key(partition);
         let lanes = process.lanes.lanes();
         let (mut out, mut replaced) = (0, 0);
         for lane in &lanes {
@@ -308,6 +307,7 @@ impl World<'_, '_> {
         }
         self.stats.sometimes("breaker.opened", out);
         self.stats.sometimes("epoch.lost", replaced);
+        let is_doomed = |partition: &u16| self.is_ruined(*partition);
         let lane = lanes.iter().find(|lane| lane.halted.iter().any(|partition| !is_doomed(partition)));
         let lane = lane.map(|lane| format!("lane {}: {}", lane.lane, lane.detail));
         let fold = reasons.into_iter().find(|(partition, ..)| !is_doomed(partition));
@@ -415,7 +415,7 @@ impl World<'_, '_> {
         self.run_deferred()?;
         if let Some(process) = &self.process {
             let mut looked = self.oracles.bounded(&process.lanes, &self.plan.options);
-            if looked.is_ok() && self.is_healed && self.doomed.is_empty() {
+            if looked.is_ok() && self.is_healed && self.is_nothing_ruined() {
                 let now_ms = self.estate.clock.now_ms();
                 looked = self.oracles.look_at_fresh(&process.lanes, &self.plan.options, now_ms);
             }

@@ -135,7 +135,7 @@ impl World<'_, '_> {
             && !options.downstreams.iter().any(is_ledger)
             && self.zombie.is_none()
             && !self.is_healed
-            && self.doomed.is_empty()
+            && self.is_nothing_ruined()
             && self.losses.is_empty();
         if !is_possible || self.process.is_none() || self.estate.move_house(*is_empty).is_err() {
             return;
@@ -182,6 +182,11 @@ impl World<'_, '_> {
             zombie.look(&self.oracles, now_ms);
         }
         owners.note_shared();
+    }
+
+    /// It, if there is one.
+    pub(super) fn zombie_process(&self) -> Option<&Process> {
+        self.zombie.as_ref().map(|zombie| &zombie.process)
     }
 
     /// Whether it gets steps.
