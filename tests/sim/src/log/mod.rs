@@ -131,6 +131,12 @@ impl SimLog {
         self.state.lock().devices.iter().any(Device::has_late)
     }
 
+    /// The same, of one partition.
+    #[must_use]
+    pub fn has_late_of(&self, partition: u16) -> bool {
+        self.with(partition, |device| device.has_late()) == Some(true)
+    }
+
     /// The process has ended: of what was not durable about `keep_permille` thousandths survive. So
     /// does all up to what another process has appended that lives on.
     pub fn end_of_process(&self, keep_permille: u32, living: Option<u64>) {
@@ -173,13 +179,26 @@ impl SimLog {
         self.with(partition, |device| device.is_damaged = true);
     }
 
-    /// Loses the last durable groups; what each topic has lost.
-    pub fn lose_durable(&self, partition: u16, groups: usize) -> Vec<(String, Offset)> {
-        let lost = self.with(partition, |device| device.lose_durable(groups)).unwrap_or_default();
-        for (topic, end) in &lost {
-            self.inner.lose_from(Partition(partition), topic, *end);
+    /// Loses the last durable groups; the records that each topic has lost.
+    pub fn lose_durable(&self, partition: u16, groups: usize) -> Vec<(String, Vec<Vec<u8>>)> {
+        let ends = self.with(partition, |device| device.lose_durable(groups)).unwrap_or_default();
+        let lose = |(topic, end): (String, Offset)| {
+            let records = self.records_from(partition, &topic, end);
+            self.inner.lose_from(Partition(partition), &topic, end);
+            (topic, records)
+        };
+        ends.into_iter().map(lose).collect()
+    }
+
+    /// Durable records of a topic from an offset on.
+    fn records_from(&self, partition: u16, topic: &str, mut from: Offset) -> Vec<Vec<u8>> {
+        let (_, end) = self.inner.range(Partition(partition), topic).unwrap_or_default();
+        let (mut batch, mut records) = (ReadBatch::new(), Vec::new());
+        while from < end && self.inner.read(Partition(partition), topic, from, 1 << 20, &mut batch).is_ok() {
+            records.extend(batch.frames().flat_map(|frame| frame.records()).map(|(_, record)| record.to_vec()));
+            from = batch.next_offset().unwrap_or(end);
         }
-        lost
+        records
     }
 
     /// Gives up a topic's beginning but for about its last `keep` durable records: no process finds it any

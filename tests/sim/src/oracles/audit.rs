@@ -27,7 +27,7 @@ use crate::options::{LogProfile, Options};
 use crate::world::{Doom, Estate, Place};
 
 use super::ends::Ends;
-use super::Violation;
+use super::{Violation, order_in};
 
 /// Orders of a partition whose whole history is compared.
 const HISTORIES_MAX: usize = 12;
@@ -44,8 +44,12 @@ pub struct Scope<'a> {
     pub limits: ViewsLimits,
     /// Partitions whose log says nothing any more.
     pub is_forgotten: &'a dyn Fn(u16) -> bool,
-    /// Partitions that need not have ended.
+    /// Partitions of which something is lost for good.
     pub is_ruined: &'a dyn Fn(u16) -> bool,
+    /// Those of them whose orders need not have ended.
+    pub is_given_up: &'a dyn Fn(u16) -> bool,
+    /// Orders of which it is lost what became of them, so that nothing that was done for them counts.
+    pub lost_orders: &'a BTreeSet<String>,
     /// How much of partitions is lost for good.
     pub doomed: &'a BTreeMap<u16, Doom>,
     /// What clients were told is durable.
@@ -193,7 +197,26 @@ impl Scope<'_> {
         views::check(store, log.partitions(), at, audit, HISTORIES_MAX, report)
     }
 
+    /// What downstreams did, but for orders that are lost.
     fn effects(
+        &self,
+        at: Partition,
+        journal: &Journal,
+        report: &mut Report,
+        counts: &mut Counts,
+    ) -> Result<(), AuditError> {
+        let mut all = Report::new();
+        self.all_effects(at, journal, &mut all, counts)?;
+        let is_lost = |what: &&String| order_in(what).is_some_and(|order_no| self.lost_orders.contains(&order_no));
+        for invariant in all.broken() {
+            for what in all.line(invariant).details.iter().filter(|what| !is_lost(what)) {
+                report.find(invariant, format_args!("{what}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn all_effects(
         &self,
         at: Partition,
         journal: &Journal,
@@ -213,7 +236,10 @@ impl Scope<'_> {
             ledger.advance(stands_at, journal, report)?;
             ledger.check_store(&*store, report)?;
             ledger.advance(ledger.end()?, journal, report)?;
-            ledger.finish(journal, report);
+            // Sums of people do not tell of which orders they are.
+            if self.lost_orders.iter().all(|order_no| ledger.times(order_no) == 0) {
+                ledger.finish(journal, report);
+            }
             ledgers.push((*index, ledger));
         }
         let lanes: Vec<Vec<String>> =
@@ -266,7 +292,7 @@ impl Scope<'_> {
                 Some(_) => counts.reported += 1,
                 None => {}
             }
-            if !order.is_ended() && !(self.is_ruined)(partition) {
+            if !order.is_ended() && !(self.is_given_up)(partition) {
                 let (order_no, state) = (&order.order_no, order.state().as_str());
                 report.find(
                     hongbao_audit::Invariant::I11,
@@ -292,7 +318,8 @@ impl Scope<'_> {
             Some(awards) => awards.contains(record),
         };
         let own = self.acknowledged.iter().filter(|delivery| delivery.partition == partition);
-        let mut numbers = own.filter_map(|delivery| Some((delivery.order_no.as_deref()?, &*delivery.record)));
+        let numbers = own.filter_map(|delivery| Some((delivery.order_no.as_deref()?, &*delivery.record)));
+        let mut numbers = numbers.filter(|(order_no, _)| !self.lost_orders.contains(*order_no));
         let forgotten = numbers.find(|(order_no, record)| !is_known(order_no, record));
         let told = |(order_no, _)| format!("order {order_no} was acknowledged, and nothing is known of it");
         Ok(forgotten.map(told))

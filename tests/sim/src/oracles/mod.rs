@@ -133,6 +133,21 @@ impl<'l> Oracles<'l> {
         Ok(())
     }
 
+    /// The log of a partition has lost its end: what is left is read from its beginning, and readers may
+    /// be told less than before.
+    ///
+    /// # Errors
+    /// The violation.
+    pub fn reopen(&mut self, partition: u16) -> Result<(), Violation> {
+        let opened = JournalAudit::open(self.log, Partition(partition));
+        let opened = opened.map_err(|error| Violation::new("I26", error.to_string()))?;
+        self.journals[usize::from(partition)] = opened;
+        self.reports[usize::from(partition)] = Report::new();
+        self.served.clear();
+        self.low_water.retain(|(of, _), _| *of != partition);
+        Ok(())
+    }
+
     /// A process starts, over what is durable now.
     pub fn start_of_process(&mut self) {
         if let Some(cash_first) = &mut self.cash_first {
@@ -387,6 +402,13 @@ impl<'l> Oracles<'l> {
     #[must_use]
     pub fn last_fact_ms(&self, partition: u16) -> i64 {
         self.journals[usize::from(partition)].journal.now_ms
+    }
+
+    /// Whether no fact of a journal waits for a missing one.
+    #[must_use]
+    pub fn is_whole(&self, partition: u16) -> bool {
+        let audit = &self.journals[usize::from(partition)];
+        audit.waiting_at(audit.folded()).is_none()
     }
 
     /// Whether all orders of a partition have ended.

@@ -237,7 +237,7 @@ impl Op {
             Self::SyncStalls { .. } => "sync_stalls",
             Self::LogDamaged { .. } => "log_damaged.planned",
             Self::LogLost { .. } => "log_lost",
-            Self::Trimmed { .. } => "trimmed",
+            Self::Trimmed { .. } => "trimmed.planned",
             Self::StoreFull { .. } => "store_full.planned",
             Self::StoreFails { .. } => "store_fails.planned",
             Self::StoreOld { .. } => "store_old.planned",

@@ -62,14 +62,20 @@ impl World<'_, '_> {
         // A gap is noticed when it has lasted too long.
         let mut partitions = partitions.into_iter();
         partitions.all(|partition| match self.doomed.get(&partition) {
-            Some(doom) if !doom.is_harmless() => self.has_halted(partition, doom),
+            Some(doom) if !doom.is_harmless() => {
+                let views = process.views[usize::from(partition)].status();
+                let is_rest_over = || {
+                    views.is_some_and(|views| views.recovered()) && self.oracles.is_all_ended(partition)
+                };
+                self.has_halted(partition, doom) && (self.is_given_up(partition) || is_rest_over())
+            }
             _ => is_over(partition),
         })
     }
 
     /// The deadline has passed.
     pub(super) fn stuck(&self) -> Violation {
-        let open = self.oracles.first_open(&|partition| self.is_ruined(partition));
+        let open = self.oracles.first_open(&|partition| self.is_given_up(partition));
         let lanes = self.process.as_ref().map(|process| {
             let lanes = process.lanes.lanes();
             let told = lanes.iter().map(|lane| {
@@ -209,6 +215,7 @@ impl World<'_, '_> {
         }
         let is_forgotten = |partition: u16| self.is_forgotten(partition);
         let is_ruined = |partition: u16| self.is_ruined(partition);
+        let is_given_up = |partition: u16| self.is_given_up(partition);
         let is_off = |op: &Op| matches!(op, Op::Jump { .. } | Op::Freeze { .. } | Op::Zombie { .. });
         let scope = audit::Scope {
             estate: &self.estate,
@@ -216,6 +223,8 @@ impl World<'_, '_> {
             limits: views_limits(&self.plan.options),
             is_forgotten: &is_forgotten,
             is_ruined: &is_ruined,
+            is_given_up: &is_given_up,
+            lost_orders: &self.lost_orders,
             doomed: &self.doomed,
             acknowledged: if is_final { &self.clients.acknowledged } else { &[] },
             are_clocks_right: !self.plan.steps.iter().any(|step| is_off(&step.op)),

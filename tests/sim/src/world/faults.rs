@@ -168,29 +168,6 @@ impl World<'_, '_> {
         batch.get(0).and_then(|frame| frame.get(0)).map(crc) != Some(applied.last_record_crc)
     }
 
-    /// The log of a partition lacks its last durable groups from now on.
-    pub(super) fn losses_happen(&mut self) {
-        for (partition, groups) in std::mem::take(&mut self.losses) {
-            if self.doomed.contains_key(&partition) {
-                continue;
-            }
-            let lost = self.estate.log.lose_durable(partition, groups);
-            if lost.is_empty() {
-                continue;
-            }
-            let is_ahead = self.is_ahead(partition);
-            let must_halt = is_ahead || self.has_gap(partition);
-            let name = match (is_ahead, must_halt) {
-                (true, _) => "loss.detectable",
-                (false, true) => "loss.detectable_by_gap",
-                (false, false) => "loss.undetectable",
-            };
-            self.stats.sometimes(name, 1);
-            self.forget_halts(partition);
-            self.doomed.insert(partition, Doom::Lost { must_halt, is_noticed: is_ahead });
-        }
-    }
-
     /// A topic loses its beginning, while the folds run or between two processes.
     fn trim(&mut self, partition: u16, is_journal: bool, keep: u64) {
         let is_possible = partition < self.plan.options.partitions
@@ -201,6 +178,7 @@ impl World<'_, '_> {
         }
         let topic = if is_journal { JOURNAL } else { AWARDS };
         let Some(start) = self.estate.log.trim_to_last(partition, topic, keep) else { return };
+        self.stats.sometimes("trimmed", 1);
         let index = usize::from(partition);
         let is_behind = |process: &Process| {
             let status = match is_journal {
@@ -247,13 +225,18 @@ impl World<'_, '_> {
     /// Whether the journal lacks something that the intake will not write again, since its store says
     /// that it was written: what the intake writes next stands behind a gap, and the views must halt.
     /// What is still on its way counts as there.
-    fn has_gap(&self, partition: u16) -> bool {
-        let there = self.estate.log.sequences(partition, JOURNAL, STAGE);
-        (1..=self.written(partition)).any(|seq| !there.contains(&seq))
+    pub(super) fn has_gap(&self, partition: u16) -> bool {
+        self.lacks_output(partition, JOURNAL)
+    }
+
+    /// The same of any topic that an intake writes to.
+    pub(super) fn lacks_output(&self, partition: u16, topic: &str) -> bool {
+        let there = self.estate.log.sequences(partition, topic, STAGE);
+        (1..=self.written_to(partition, topic)).any(|seq| !there.contains(&seq))
     }
 
     /// Only a halt from now on says that what happens to the partition now was noticed.
-    fn forget_halts(&mut self, partition: u16) {
+    pub(super) fn forget_halts(&mut self, partition: u16) {
         for kind in ["intake", "views"] {
             self.halted_ever.remove(&format!("{kind}/{partition}"));
         }
@@ -328,37 +311,15 @@ impl World<'_, '_> {
         matches!(doom, Some(Doom::Lost { .. } | Doom::Damaged | Doom::Trimmed { .. }))
     }
 
-    /// Whether something of a partition is lost that somebody had still to read.
-    pub(super) fn is_ruined(&self, partition: u16) -> bool {
-        self.doomed.get(&partition).is_some_and(|doom| !doom.is_harmless())
-    }
-
-    /// Whether nothing of the kind has happened anywhere.
-    pub(super) fn is_nothing_ruined(&self) -> bool {
-        self.doomed.values().all(Doom::is_harmless)
-    }
-
-    /// Whether what was durable in a partition is not, so that nothing can be held against it. Oracles
-    /// still read what was trimmed or is damaged.
-    pub(super) fn is_forgotten(&self, partition: u16) -> bool {
-        matches!(self.doomed.get(&partition), Some(Doom::Lost { .. }))
-    }
-
     /// The partition of an order.
     pub(super) fn home_of(&self, order_no: &str) -> u16 {
         let act_id = order_no.split('_').next().unwrap_or_default();
         partition_of(act_id.as_bytes(), self.plan.options.partitions).0
     }
 
-    /// Whether an order may be sent as if it never had been: what was known of it is lost, and nobody
-    /// could notice before it was sent.
-    pub(super) fn may_repeat(&self, order_no: &str) -> bool {
-        matches!(self.doomed.get(&self.home_of(order_no)), Some(Doom::Lost { is_noticed: false, .. }))
-    }
-
     /// Whether a store of a partition was folded from other records than its log has, or had read more
     /// of an output than there is.
-    fn is_ahead(&self, partition: u16) -> bool {
+    pub(super) fn is_ahead(&self, partition: u16) -> bool {
         let index = usize::from(partition);
         let log = self.estate.log.undisturbed();
         let end = |topic: &str| log.range(Partition(partition), topic).map_or(0, |(_, end)| end);

@@ -103,6 +103,7 @@ impl World<'_, '_> {
             journal: self.oracles.journal(partition),
             process: self.process.as_ref(),
             acknowledged: &own,
+            lost_orders: &self.lost_orders,
         };
         if stops_again {
             let store = self.estate.intakes[usize::from(partition)].rows();

@@ -14,6 +14,7 @@ mod faults;
 mod halts;
 mod judging;
 mod looks;
+mod losses;
 mod process;
 mod turn;
 mod zombie;
@@ -173,6 +174,8 @@ pub struct World<'p, 'l> {
     deferred: VecDeque<Op>,
     /// Groups that the log lacks at the next start.
     losses: Vec<(u16, usize)>,
+    /// Orders that lost records named, where nobody could notice the loss.
+    lost_orders: BTreeSet<String>,
     /// Partitions of which something is lost for good.
     doomed: BTreeMap<u16, Doom>,
     /// Partitions of which the process may send nothing, since it started after they were lost.
@@ -223,6 +226,7 @@ impl<'p, 'l> World<'p, 'l> {
             settings: (1, options.cash_max_minor, true),
             deferred: VecDeque::new(),
             losses: Vec::new(),
+            lost_orders: BTreeSet::new(),
             doomed: BTreeMap::new(),
             silenced: BTreeSet::new(),
             halted_ever: BTreeSet::new(),

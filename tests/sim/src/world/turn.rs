@@ -307,10 +307,14 @@ impl World<'_, '_> {
         }
         self.stats.sometimes("breaker.opened", out);
         self.stats.sometimes("epoch.lost", replaced);
-        let is_doomed = |partition: &u16| self.is_ruined(*partition);
+        let is_doomed = |partition: &u16| self.is_given_up(*partition);
         let lane = lanes.iter().find(|lane| lane.halted.iter().any(|partition| !is_doomed(partition)));
         let lane = lane.map(|lane| format!("lane {}: {}", lane.lane, lane.detail));
-        let fold = reasons.into_iter().find(|(partition, ..)| !is_doomed(partition));
+        // A partition goes on without its intake; it halts for good where that is all that is ruined.
+        let is_lost = |partition: &u16, name: &str| {
+            is_doomed(partition) || self.is_ruined(*partition) && name.starts_with("intake")
+        };
+        let fold = reasons.into_iter().find(|(partition, name, _)| !is_lost(partition, name));
         let fold = fold.map(|(_, name, reason)| format!("{name}: {reason}"));
         for stopped in [&is_down, &fold, &lane].into_iter().flatten() {
             self.explain(stopped)?;
@@ -342,7 +346,7 @@ impl World<'_, '_> {
         self.processes += 1;
         // What a loss leaves to be noticed depends on the stores that the process finds.
         self.stores_change();
-        self.losses_happen();
+        self.losses_happen()?;
         self.look_at_beginnings();
         self.silence();
         self.follow()?;
