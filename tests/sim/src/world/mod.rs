@@ -16,6 +16,7 @@ mod judging;
 mod looks;
 mod losses;
 mod process;
+mod stops;
 mod turn;
 mod zombie;
 

@@ -223,7 +223,7 @@ impl World<'_, '_> {
                     process.committers.iter().map(|committer| Committer::run_ready(committer)).sum::<usize>()
                         > 0
                 }
-                1 => matches!(process.dispatcher.step(), Ok(Step::Worked(_))),
+                1 => matches!(process.dispatch(), Ok(Step::Worked(_))),
                 part if part % 2 == 0 => process.intakes[part / 2 - 1].step(),
                 part => process.views[part / 2 - 1].step(),
             })?;
@@ -258,7 +258,9 @@ impl World<'_, '_> {
         let replaced = lanes.iter().filter(|lane| lane.detail.contains("replaced by another process"));
         self.stats.sometimes("zombie.replaced", replaced.count() as u64);
         let Zombie { number, keep_permille, process, .. } = *zombie;
+        let stopped = self.explain_stops_of(&process);
         drop(process);
+        self.weigh(stopped)?;
         self.note("end", [number, u64::from(keep_permille)], || {
             format!("process {number}, which was paused")
         });
