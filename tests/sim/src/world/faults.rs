@@ -189,7 +189,11 @@ impl World<'_, '_> {
         };
         // What starts from now on is looked at then.
         let may_halt = self.process.iter().chain(self.zombie_process()).any(is_behind);
-        let lacks_outputs = is_journal && self.read_outputs(partition, JOURNAL) < start;
+        // A zombie has a store of its own, and compares what is behind it until it has caught up.
+        let compares = self.zombie_process().is_some_and(|process| {
+            process.intakes[index].status().is_none_or(|status| !status.recovered())
+        });
+        let lacks_outputs = is_journal && (compares || self.read_outputs(partition, JOURNAL) < start);
         self.forget_halts(partition);
         let must_halt = false;
         let doom = Doom::Trimmed { is_journal, start, may_halt, must_halt, lacks_outputs };
