@@ -47,6 +47,8 @@ struct State {
     devices: Vec<Device>,
     late_arrivals: u64,
     announced: BTreeMap<(u64, u16, String), i64>,
+    /// First offsets that processes still find, of topics that were trimmed.
+    starts: BTreeMap<(u16, String), Offset>,
     met: BTreeMap<&'static str, u64>,
 }
 
@@ -70,6 +72,7 @@ impl SimLog {
                 devices,
                 late_arrivals: 0,
                 announced: BTreeMap::new(),
+                starts: BTreeMap::new(),
                 met: BTreeMap::new(),
             }),
         }
@@ -128,6 +131,12 @@ impl SimLog {
         self.state.lock().devices.iter().any(Device::has_late)
     }
 
+    /// The same, of one partition.
+    #[must_use]
+    pub fn has_late_of(&self, partition: u16) -> bool {
+        self.with(partition, |device| device.has_late()) == Some(true)
+    }
+
     /// The process has ended: of what was not durable about `keep_permille` thousandths survive. So
     /// does all up to what another process has appended that lives on.
     pub fn end_of_process(&self, keep_permille: u32, living: Option<u64>) {
@@ -170,21 +179,54 @@ impl SimLog {
         self.with(partition, |device| device.is_damaged = true);
     }
 
-    /// Loses the last durable groups; what each topic has lost.
-    pub fn lose_durable(&self, partition: u16, groups: usize) -> Vec<(String, Offset)> {
-        let lost = self.with(partition, |device| device.lose_durable(groups)).unwrap_or_default();
-        for (topic, end) in &lost {
-            self.inner.lose_from(Partition(partition), topic, *end);
-        }
-        lost
+    /// Loses the last durable groups; the records that each topic has lost.
+    pub fn lose_durable(&self, partition: u16, groups: usize) -> Vec<(String, Vec<Vec<u8>>)> {
+        let ends = self.with(partition, |device| device.lose_durable(groups)).unwrap_or_default();
+        let lose = |(topic, end): (String, Offset)| {
+            let records = self.records_from(partition, &topic, end);
+            self.inner.lose_from(Partition(partition), &topic, end);
+            (topic, records)
+        };
+        ends.into_iter().map(lose).collect()
     }
 
-    /// Gives up a topic's beginning but for about its last `keep` durable records; where it begins then.
-    pub fn trim_to_last(&self, partition: u16, topic: &str, keep: u64) -> Offset {
-        let partition = Partition(partition);
-        let range = || self.inner.range(partition, topic).unwrap_or_default();
-        let _kept_if_failed = self.inner.trim(partition, &[(topic, range().1.saturating_sub(keep))]);
-        range().0
+    /// Durable records of a topic from an offset on.
+    fn records_from(&self, partition: u16, topic: &str, mut from: Offset) -> Vec<Vec<u8>> {
+        let (_, end) = self.inner.range(Partition(partition), topic).unwrap_or_default();
+        let (mut batch, mut records) = (ReadBatch::new(), Vec::new());
+        while from < end && self.inner.read(Partition(partition), topic, from, 1 << 20, &mut batch).is_ok() {
+            records
+                .extend(batch.frames().flat_map(|frame| frame.records()).map(|(_, record)| record.to_vec()));
+            from = batch.next_offset().unwrap_or(end);
+        }
+        records
+    }
+
+    /// Gives up a topic's beginning but for about its last `keep` durable records: no process finds it any
+    /// more, and oracles still do. Where the topic begins then, if that is later than before.
+    pub fn trim_to_last(&self, partition: u16, topic: &str, keep: u64) -> Option<Offset> {
+        let (mut from, end) = self.inner.range(Partition(partition), topic).unwrap_or_default();
+        let floor = end.saturating_sub(keep);
+        let (mut start, mut batch) = (end, ReadBatch::new());
+        // Whole frames are given up.
+        while from < end && self.inner.read(Partition(partition), topic, from, 1 << 20, &mut batch).is_ok() {
+            let mut frames = batch.frames();
+            if let Some(kept) = frames.find(|frame| frame.first_offset() + frame.len() as u64 > floor) {
+                start = kept.first_offset();
+                break;
+            }
+            from = batch.next_offset().unwrap_or(end);
+        }
+        let is_later = start > self.start_of(partition, topic);
+        is_later.then(|| self.state.lock().starts.insert((partition, topic.to_owned()), start));
+        is_later.then_some(start)
+    }
+
+    /// Where processes find that a topic begins.
+    fn start_of(&self, partition: u16, topic: &str) -> Offset {
+        let state = self.state.lock();
+        let mut starts = state.starts.iter();
+        starts.find(|((of, name), _)| *of == partition && name == topic).map_or(0, |(_, start)| *start)
     }
 
     /// Sequences of a writer's records in a topic that are there, or on their way and sure to arrive.
@@ -341,7 +383,8 @@ impl Log for SimLog {
 
     fn range(&self, partition: Partition, topic: &str) -> Result<(Offset, Offset), LogError> {
         self.fuse.check();
-        self.inner.range(partition, topic)
+        let (start, end) = self.inner.range(partition, topic)?;
+        Ok((start.max(self.start_of(partition.0, topic)), end))
     }
 
     fn read(
@@ -355,6 +398,11 @@ impl Log for SimLog {
         self.fuse.check();
         if self.with(partition.0, |device| device.is_damaged) == Some(true) {
             return Err(self.damaged(partition));
+        }
+        let (start, end) = self.range(partition, topic)?;
+        if from < start {
+            let (topic, partition) = (topic.to_owned(), partition.0);
+            return Err(LogError::OutOfRange { topic, partition, offset: from, start, end });
         }
         self.inner.read(partition, topic, from, max_bytes, out)
     }

@@ -9,7 +9,8 @@ use hongbao_engine::records::{Frame, Offset, ReadBatch};
 
 use super::SimLog;
 
-/// Reads what is durable, whatever faults are on and whoever is alive. Takes no appends.
+/// Reads what is durable, whatever faults are on, whoever is alive, and also what was trimmed. Takes no
+/// appends.
 pub struct Undisturbed(pub(super) Arc<SimLog>);
 
 impl Log for Undisturbed {

@@ -27,7 +27,7 @@ use crate::options::{LogProfile, Options};
 use crate::world::{Doom, Estate, Place};
 
 use super::ends::Ends;
-use super::{Oracles, Violation};
+use super::{Violation, order_in};
 
 /// Orders of a partition whose whole history is compared.
 const HISTORIES_MAX: usize = 12;
@@ -44,9 +44,13 @@ pub struct Scope<'a> {
     pub limits: ViewsLimits,
     /// Partitions whose log says nothing any more.
     pub is_forgotten: &'a dyn Fn(u16) -> bool,
-    /// Who has followed the journals, also what was trimmed since.
-    pub oracles: &'a Oracles<'a>,
-    /// Partitions that need not have ended.
+    /// Partitions of which something is lost for good.
+    pub is_ruined: &'a dyn Fn(u16) -> bool,
+    /// Those of them whose orders need not have ended.
+    pub is_given_up: &'a dyn Fn(u16) -> bool,
+    /// Orders of which it is lost what became of them, so that nothing that was done for them counts.
+    pub lost_orders: &'a BTreeSet<String>,
+    /// How much of partitions is lost for good.
     pub doomed: &'a BTreeMap<u16, Doom>,
     /// What clients were told is durable.
     pub acknowledged: &'a [Delivery],
@@ -98,17 +102,8 @@ impl Scope<'_> {
 
     /// Whether what is missing may still come: from a dead process, or from the next one.
     fn is_unfinished(&self, partition: u16) -> bool {
-        let goes_on = self.is_final && !self.doomed.contains_key(&partition);
+        let goes_on = self.is_final && !(self.is_ruined)(partition);
         !goes_on && self.options.log == LogProfile::Broker
-    }
-
-    /// The topic of which a partition lacks the beginning, so that it cannot be folded.
-    fn trimmed(&self, partition: u16) -> Option<&'static str> {
-        match self.doomed.get(&partition)? {
-            Doom::Trimmed { start: 0, .. } => None,
-            Doom::Trimmed { is_journal, .. } => Some(if *is_journal { JOURNAL } else { AWARDS }),
-            _ => None,
-        }
     }
 
     fn has_store(&self, partition: u16, intake: bool) -> bool {
@@ -124,16 +119,7 @@ impl Scope<'_> {
     ) -> Result<Option<String>, AuditError> {
         let log = self.estate.log.undisturbed();
         let (index, at) = (usize::from(partition), Partition(partition));
-        let trimmed = self.trimmed(partition);
-        if trimmed == Some(JOURNAL) && self.oracles.has_lost_track(partition) {
-            return Ok(None);
-        }
-        if trimmed == Some(JOURNAL) {
-            return self.effects(at, self.oracles.journal(partition), report, counts).map(|()| None);
-        }
-        if trimmed.is_none() {
-            self.intake(&log, at, report, counts)?;
-        }
+        self.intake(&log, at, report, counts)?;
         let mut audit = JournalAudit::open(&log, at)?;
         if self.is_unfinished(partition) {
             audit = audit.unfinished();
@@ -211,7 +197,27 @@ impl Scope<'_> {
         views::check(store, log.partitions(), at, audit, HISTORIES_MAX, report)
     }
 
+    /// What downstreams did, but for orders that are lost.
     fn effects(
+        &self,
+        at: Partition,
+        journal: &Journal,
+        report: &mut Report,
+        counts: &mut Counts,
+    ) -> Result<(), AuditError> {
+        let mut all = Report::new();
+        self.all_effects(at, journal, &mut all, counts)?;
+        let is_lost =
+            |what: &&String| order_in(what).is_some_and(|order_no| self.lost_orders.contains(&order_no));
+        for invariant in all.broken() {
+            for what in all.line(invariant).details.iter().filter(|what| !is_lost(what)) {
+                report.find(invariant, format_args!("{what}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn all_effects(
         &self,
         at: Partition,
         journal: &Journal,
@@ -231,7 +237,10 @@ impl Scope<'_> {
             ledger.advance(stands_at, journal, report)?;
             ledger.check_store(&*store, report)?;
             ledger.advance(ledger.end()?, journal, report)?;
-            ledger.finish(journal, report);
+            // Sums of people do not tell of which orders they are.
+            if self.lost_orders.iter().all(|order_no| ledger.times(order_no) == 0) {
+                ledger.finish(journal, report);
+            }
             ledgers.push((*index, ledger));
         }
         let lanes: Vec<Vec<String>> =
@@ -284,7 +293,7 @@ impl Scope<'_> {
                 Some(_) => counts.reported += 1,
                 None => {}
             }
-            if !order.is_ended() && !self.doomed.contains_key(&partition) {
+            if !order.is_ended() && !(self.is_given_up)(partition) {
                 let (order_no, state) = (&order.order_no, order.state().as_str());
                 report.find(
                     hongbao_audit::Invariant::I11,
@@ -301,16 +310,17 @@ impl Scope<'_> {
             return Ok(None);
         }
         let awards = match self.doomed.get(&partition) {
-            None => None,
+            _ if !(self.is_ruined)(partition) => None,
             Some(Doom::Store { .. }) => Some(self.awards(partition)?),
-            Some(_) => return Ok(None),
+            _ => return Ok(None),
         };
         let is_known = |order_no: &str, record: &[u8]| match &awards {
             None => journal.state(order_no).is_some(),
             Some(awards) => awards.contains(record),
         };
         let own = self.acknowledged.iter().filter(|delivery| delivery.partition == partition);
-        let mut numbers = own.filter_map(|delivery| Some((delivery.order_no.as_deref()?, &*delivery.record)));
+        let numbers = own.filter_map(|delivery| Some((delivery.order_no.as_deref()?, &*delivery.record)));
+        let mut numbers = numbers.filter(|(order_no, _)| !self.lost_orders.contains(*order_no));
         let forgotten = numbers.find(|(order_no, record)| !is_known(order_no, record));
         let told = |(order_no, _)| format!("order {order_no} was acknowledged, and nothing is known of it");
         Ok(forgotten.map(told))

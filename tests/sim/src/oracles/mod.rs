@@ -9,10 +9,10 @@ mod fresh;
 pub mod money;
 mod served;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use hongbao_audit::{Journal, JournalAudit, Report};
-use hongbao_engine::log::{Log, LogError};
+use hongbao_engine::log::Log;
 use hongbao_engine::partition::Partition;
 use hongbao_processors::views::{GroupBy, ViewsReader};
 use hongbao_sinks::dispatch::{LaneState, StatusBoard};
@@ -91,8 +91,6 @@ pub struct Oracles<'l> {
     served: Served,
     /// Last order of each lane up to which the views said that all have ended, by partition.
     low_water: BTreeMap<(u16, &'static str), u64>,
-    /// Partitions whose journal could not be followed any further.
-    lost_track: BTreeSet<u16>,
 }
 
 impl<'l> Oracles<'l> {
@@ -118,7 +116,6 @@ impl<'l> Oracles<'l> {
             fresh: Fresh::default(),
             served: BTreeMap::new(),
             low_water: BTreeMap::new(),
-            lost_track: BTreeSet::new(),
         }
     }
 
@@ -133,6 +130,21 @@ impl<'l> Oracles<'l> {
         if let Some(cash_first) = &mut self.cash_first {
             cash_first.follow(partition, &self.journals[usize::from(partition)].journal, now_ms);
         }
+        Ok(())
+    }
+
+    /// The log of a partition has lost its end: what is left is read from its beginning, and readers may
+    /// be told less than before.
+    ///
+    /// # Errors
+    /// The violation.
+    pub fn reopen(&mut self, partition: u16) -> Result<(), Violation> {
+        let opened = JournalAudit::open(self.log, Partition(partition));
+        let opened = opened.map_err(|error| Violation::new("I26", error.to_string()))?;
+        self.journals[usize::from(partition)] = opened;
+        self.reports[usize::from(partition)] = Report::new();
+        self.served.clear();
+        self.low_water.retain(|(of, _), _| *of != partition);
         Ok(())
     }
 
@@ -152,15 +164,10 @@ impl<'l> Oracles<'l> {
     fn advance_to(&mut self, partition: u16, end: u64) -> Result<(), Violation> {
         let index = usize::from(partition);
         let (journal, report) = (&mut self.journals[index], &mut self.reports[index]);
-        if journal.folded() >= end || self.lost_track.contains(&partition) {
+        if journal.folded() >= end {
             return Ok(());
         }
-        match journal.advance(end, report) {
-            Ok(()) => {}
-            // What comes once more is compared with what was trimmed.
-            Err(LogError::OutOfRange { .. }) => _ = self.lost_track.insert(partition),
-            Err(error) => return Err(Violation::new("I26", error.to_string())),
-        }
+        journal.advance(end, report).map_err(|error| Violation::new("I26", error.to_string()))?;
         Violation::check(report)
     }
 
@@ -206,9 +213,6 @@ impl<'l> Oracles<'l> {
     pub fn check_sent(&mut self, sent: &Sent, owns: bool) -> Result<(), Violation> {
         let partition = sent.batch.partition().0;
         self.advance_to(partition, sent.journal_end)?;
-        if self.lost_track.contains(&partition) {
-            return Ok(());
-        }
         let lane = sent.batch.lane();
         let orders = self.journals[usize::from(partition)].journal.orders_of_lane(lane);
         for (seq, record) in sent.batch.orders() {
@@ -351,12 +355,6 @@ impl<'l> Oracles<'l> {
         marks.find(|(name, ..)| *name == source).map_or(0, |(_, _, seq)| seq)
     }
 
-    /// Whether the journal of a partition was trimmed, and could not be followed to its end.
-    #[must_use]
-    pub fn has_lost_track(&self, partition: u16) -> bool {
-        self.lost_track.contains(&partition)
-    }
-
     /// The journal of a partition as far as it was followed.
     #[must_use]
     pub fn journal(&self, partition: u16) -> &Journal {
@@ -404,6 +402,13 @@ impl<'l> Oracles<'l> {
     #[must_use]
     pub fn last_fact_ms(&self, partition: u16) -> i64 {
         self.journals[usize::from(partition)].journal.now_ms
+    }
+
+    /// Whether no fact of a journal waits for a missing one.
+    #[must_use]
+    pub fn is_whole(&self, partition: u16) -> bool {
+        let audit = &self.journals[usize::from(partition)];
+        audit.waiting_at(audit.folded()).is_none()
     }
 
     /// Whether all orders of a partition have ended.

@@ -48,6 +48,8 @@ pub struct Till<'a> {
     pub process: Option<&'a Process>,
     /// What clients were told is durable, and is owed to them.
     pub acknowledged: &'a [&'a Delivery],
+    /// Orders of which it is lost what became of them.
+    pub lost_orders: &'a BTreeSet<String>,
 }
 
 impl Till<'_> {
@@ -57,7 +59,7 @@ impl Till<'_> {
     /// # Errors
     /// The first order that was doubled or lost.
     pub fn check_all(&self) -> Result<(), Violation> {
-        for order in self.journal.orders() {
+        for order in self.journal.orders().filter(|order| !self.lost_orders.contains(&*order.order_no)) {
             let times = self.times(&order.order_no);
             let (order_no, state) = (&order.order_no, self.told(order));
             let (id, what) = match (times, state) {
@@ -71,7 +73,8 @@ impl Till<'_> {
         }
         let is_unknown =
             |order_no: &&str| self.journal.state(order_no).is_none() && self.times(order_no) == 0;
-        let mut numbers = self.acknowledged.iter().filter_map(|delivery| owed(delivery));
+        let numbers = self.acknowledged.iter().filter_map(|delivery| owed(delivery));
+        let mut numbers = numbers.filter(|order_no| !self.lost_orders.contains(*order_no));
         match numbers.find(is_unknown).filter(|_| self.is_all_decided()) {
             None => Ok(()),
             Some(order_no) => Err(unknown(order_no)),

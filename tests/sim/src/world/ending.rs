@@ -4,16 +4,11 @@
 use hongbao_engine::log::Log;
 use hongbao_engine::partition::Partition;
 use hongbao_processors::intake::AWARDS;
-use hongbao_sinks::dispatch::Step;
 
-use crate::options::LogProfile;
 use crate::oracles::{Violation, audit};
 use crate::plan::Op;
 
 use super::{Doom, End, World, views_limits};
-
-/// Turns that a graceful stop may take.
-const DRAIN_TURNS_MAX: u32 = 20_000;
 
 impl World<'_, '_> {
     /// Faults stop.
@@ -62,14 +57,19 @@ impl World<'_, '_> {
         // A gap is noticed when it has lasted too long.
         let mut partitions = partitions.into_iter();
         partitions.all(|partition| match self.doomed.get(&partition) {
-            Some(doom) => self.has_halted(partition, doom),
-            None => is_over(partition),
+            Some(doom) if !doom.is_harmless() => {
+                let views = process.views[usize::from(partition)].status();
+                let is_rest_over =
+                    || views.is_some_and(|views| views.recovered()) && self.oracles.is_all_ended(partition);
+                self.has_halted(partition, doom) && (self.is_given_up(partition) || is_rest_over())
+            }
+            _ => is_over(partition),
         })
     }
 
     /// The deadline has passed.
     pub(super) fn stuck(&self) -> Violation {
-        let open = self.oracles.first_open(&|partition| self.doomed.contains_key(&partition));
+        let open = self.oracles.first_open(&|partition| self.is_given_up(partition));
         let lanes = self.process.as_ref().map(|process| {
             let lanes = process.lanes.lanes();
             let told = lanes.iter().map(|lane| {
@@ -97,65 +97,6 @@ impl World<'_, '_> {
                 ),
             ),
         }
-    }
-
-    /// A graceful stop: no new sends, everything committed.
-    pub(super) fn stop(&mut self, down_ms: i64) -> Result<(), Violation> {
-        if self.process.is_none() {
-            return Ok(());
-        }
-        self.stats.sometimes("stop.graceful", 1);
-        let _through = self.within(|process| process.dispatcher.drain())?;
-        // What was intended is read back by the views (rule 4).
-        let reads_back = self.plan.options.log == LogProfile::Broker;
-        for _ in 0..DRAIN_TURNS_MAX {
-            if self.process.is_none() {
-                return Ok(());
-            }
-            let drained = self.within(|process| {
-                for views in process.views.iter_mut().filter(|_| reads_back) {
-                    views.step();
-                }
-                process.failed.is_some()
-                    || !matches!(process.dispatcher.step(), Ok(Step::Worked(_) | Step::Idle { .. }))
-            })?;
-            self.observe()?;
-            self.estate.pass_time();
-            if drained == Some(true) {
-                break;
-            }
-            self.estate.clock.advance_to(self.now_ms() + 1);
-        }
-        self.commit_all()?;
-        if self.process.is_none() {
-            return Ok(());
-        }
-        self.end_process(End::unplanned(1_000, down_ms))
-    }
-
-    /// Folds everything that is there and commits it.
-    fn commit_all(&mut self) -> Result<(), Violation> {
-        for _ in 0..200 {
-            self.estate.pass_time();
-            let idle = self.within(|process| {
-                let mut worked = false;
-                for intake in &mut process.intakes {
-                    worked |= intake.step();
-                }
-                for views in &mut process.views {
-                    worked |= views.step();
-                }
-                for committer in &process.committers {
-                    worked |= committer.run_ready() > 0;
-                }
-                !worked
-            })?;
-            if idle.is_none() {
-                return Ok(());
-            }
-            self.estate.clock.advance_to(self.now_ms() + 20);
-        }
-        Ok(())
     }
 
     /// The end: everything is committed and held against the reference model.
@@ -208,13 +149,17 @@ impl World<'_, '_> {
             self.follow()?;
         }
         let is_forgotten = |partition: u16| self.is_forgotten(partition);
+        let is_ruined = |partition: u16| self.is_ruined(partition);
+        let is_given_up = |partition: u16| self.is_given_up(partition);
         let is_off = |op: &Op| matches!(op, Op::Jump { .. } | Op::Freeze { .. } | Op::Zombie { .. });
         let scope = audit::Scope {
             estate: &self.estate,
             options: &self.plan.options,
             limits: views_limits(&self.plan.options),
             is_forgotten: &is_forgotten,
-            oracles: &self.oracles,
+            is_ruined: &is_ruined,
+            is_given_up: &is_given_up,
+            lost_orders: &self.lost_orders,
             doomed: &self.doomed,
             acknowledged: if is_final { &self.clients.acknowledged } else { &[] },
             are_clocks_right: !self.plan.steps.iter().any(|step| is_off(&step.op)),

@@ -14,7 +14,7 @@ use crate::oracles::Violation;
 use crate::plan::{Op, StoreName};
 use crate::store::{Other, SimStore};
 
-use super::{Doom, End, Place, World};
+use super::{Doom, End, Place, Process, World};
 
 impl World<'_, '_> {
     /// Everything of the plan that is due; whether there was anything.
@@ -27,10 +27,6 @@ impl World<'_, '_> {
             any = true;
             self.stats.sometimes(step.op.name(), 1);
             self.note("op", [self.next_step as u64, 0], || format!("{:?}", step.op));
-            if matches!(step.op, Op::Trimmed { .. }) {
-                // The oracles have read what nobody can read afterwards.
-                self.follow()?;
-            }
             self.happen(&step.op);
         }
         Ok(any)
@@ -172,29 +168,6 @@ impl World<'_, '_> {
         batch.get(0).and_then(|frame| frame.get(0)).map(crc) != Some(applied.last_record_crc)
     }
 
-    /// The log of a partition lacks its last durable groups from now on.
-    pub(super) fn losses_happen(&mut self) {
-        for (partition, groups) in std::mem::take(&mut self.losses) {
-            if self.doomed.contains_key(&partition) {
-                continue;
-            }
-            let lost = self.estate.log.lose_durable(partition, groups);
-            if lost.is_empty() {
-                continue;
-            }
-            let is_ahead = self.is_ahead(partition);
-            let must_halt = is_ahead || self.has_gap(partition);
-            let name = match (is_ahead, must_halt) {
-                (true, _) => "loss.detectable",
-                (false, true) => "loss.detectable_by_gap",
-                (false, false) => "loss.undetectable",
-            };
-            self.stats.sometimes(name, 1);
-            self.forget_halts(partition);
-            self.doomed.insert(partition, Doom::Lost { must_halt, is_noticed: is_ahead });
-        }
-    }
-
     /// A topic loses its beginning, while the folds run or between two processes.
     fn trim(&mut self, partition: u16, is_journal: bool, keep: u64) {
         let is_possible = partition < self.plan.options.partitions
@@ -203,27 +176,52 @@ impl World<'_, '_> {
         if !is_possible {
             return;
         }
-        let start = self.estate.log.trim_to_last(partition, if is_journal { JOURNAL } else { AWARDS }, keep);
+        let topic = if is_journal { JOURNAL } else { AWARDS };
+        let Some(start) = self.estate.log.trim_to_last(partition, topic, keep) else { return };
+        self.stats.sometimes("trimmed", 1);
         let index = usize::from(partition);
-        let status = self.process.as_ref().and_then(|process| match is_journal {
-            true => process.views[index].status(),
-            false => process.intakes[index].status(),
-        });
-        let may_halt = status.is_none_or(|status| status.applied() < start);
+        let is_behind = |process: &Process| {
+            let status = match is_journal {
+                true => process.views[index].status(),
+                false => process.intakes[index].status(),
+            };
+            status.is_none_or(|status| status.applied() < start)
+        };
+        // What starts from now on is looked at then.
+        let may_halt = self.process.iter().chain(self.zombie_process()).any(is_behind);
+        // A zombie has a store of its own, and compares what is behind it until it has caught up.
+        let compares = self
+            .zombie_process()
+            .is_some_and(|process| process.intakes[index].status().is_none_or(|status| !status.recovered()));
+        let lacks_outputs = is_journal && (compares || self.read_outputs(partition, JOURNAL) < start);
         self.forget_halts(partition);
-        self.doomed.insert(partition, Doom::Trimmed { is_journal, start, may_halt, must_halt: false });
+        let must_halt = false;
+        let doom = Doom::Trimmed { is_journal, start, may_halt, must_halt, lacks_outputs };
+        self.doomed.insert(partition, doom);
+    }
+
+    /// How far the intake of a partition had read a topic of its outputs at its last commit.
+    fn read_outputs(&self, partition: u16, topic: &str) -> u64 {
+        let ends = self.readable_ends(partition);
+        ends.into_iter().find(|(name, _)| name == topic).map_or(0, |(_, end)| end)
     }
 
     /// What a process finds trimmed at its start.
     pub(super) fn look_at_beginnings(&mut self) {
-        for (partition, doom) in &mut self.doomed {
-            let Doom::Trimmed { is_journal, start, may_halt, must_halt } = doom else { continue };
+        for partition in 0..self.plan.options.partitions {
+            let read = self.read_outputs(partition, JOURNAL);
+            let Some(Doom::Trimmed { is_journal, start, may_halt, must_halt, lacks_outputs }) =
+                self.doomed.get_mut(&partition)
+            else {
+                continue;
+            };
             let stores = if *is_journal { &self.estate.views } else { &self.estate.intakes };
-            let applied =
-                stores[usize::from(*partition)].rows().applied().map_or(0, |applied| applied.offset);
+            let applied = stores[usize::from(partition)].rows().applied().map_or(0, |applied| applied.offset);
             // The last applied record must be there too (rule 5).
-            *must_halt = *start > 0 && applied <= *start;
+            *must_halt = applied <= *start;
             *may_halt |= *must_halt;
+            // What it did not write again, taking it for trimmed, is missing for good.
+            *lacks_outputs |= *is_journal && read < *start;
             self.stats.sometimes(if *must_halt { "trimmed.unread" } else { "trimmed.read" }, 1);
         }
     }
@@ -231,13 +229,18 @@ impl World<'_, '_> {
     /// Whether the journal lacks something that the intake will not write again, since its store says
     /// that it was written: what the intake writes next stands behind a gap, and the views must halt.
     /// What is still on its way counts as there.
-    fn has_gap(&self, partition: u16) -> bool {
-        let there = self.estate.log.sequences(partition, JOURNAL, STAGE);
-        (1..=self.written(partition)).any(|seq| !there.contains(&seq))
+    pub(super) fn has_gap(&self, partition: u16) -> bool {
+        self.lacks_output(partition, JOURNAL)
+    }
+
+    /// The same of any topic that an intake writes to.
+    pub(super) fn lacks_output(&self, partition: u16, topic: &str) -> bool {
+        let there = self.estate.log.sequences(partition, topic, STAGE);
+        (1..=self.written_to(partition, topic)).any(|seq| !there.contains(&seq))
     }
 
     /// Only a halt from now on says that what happens to the partition now was noticed.
-    fn forget_halts(&mut self, partition: u16) {
+    pub(super) fn forget_halts(&mut self, partition: u16) {
         for kind in ["intake", "views"] {
             self.halted_ever.remove(&format!("{kind}/{partition}"));
         }
@@ -284,7 +287,7 @@ impl World<'_, '_> {
         let mut is_complete = true;
         for partition in 0..self.plan.options.partitions {
             let published = self.within(|_| operator::publish(&*log, &*clock, partition, &settings))?;
-            is_complete &= matches!(published, Some(Ok(()))) || self.doomed.contains_key(&partition);
+            is_complete &= matches!(published, Some(Ok(()))) || self.is_ruined(partition);
         }
         if !is_complete && self.process.is_some() {
             // Without the number it would be another change: the same once more is none.
@@ -308,14 +311,8 @@ impl World<'_, '_> {
 
     /// Whether the partition need not take anything any more, since its log is not what it was.
     pub(super) fn is_log_lost(&self, partition: u16) -> bool {
-        let doom = self.doomed.get(&partition);
+        let doom = self.doomed.get(&partition).filter(|doom| !doom.is_harmless());
         matches!(doom, Some(Doom::Lost { .. } | Doom::Damaged | Doom::Trimmed { .. }))
-    }
-
-    /// Whether what was durable in a partition is not, so that nothing can be held against it. What was
-    /// trimmed or cannot be read any more had been followed before.
-    pub(super) fn is_forgotten(&self, partition: u16) -> bool {
-        matches!(self.doomed.get(&partition), Some(Doom::Lost { .. }))
     }
 
     /// The partition of an order.
@@ -324,15 +321,9 @@ impl World<'_, '_> {
         partition_of(act_id.as_bytes(), self.plan.options.partitions).0
     }
 
-    /// Whether an order may be sent as if it never had been: what was known of it is lost, and nobody
-    /// could notice before it was sent.
-    pub(super) fn may_repeat(&self, order_no: &str) -> bool {
-        matches!(self.doomed.get(&self.home_of(order_no)), Some(Doom::Lost { is_noticed: false, .. }))
-    }
-
     /// Whether a store of a partition was folded from other records than its log has, or had read more
     /// of an output than there is.
-    fn is_ahead(&self, partition: u16) -> bool {
+    pub(super) fn is_ahead(&self, partition: u16) -> bool {
         let index = usize::from(partition);
         let log = self.estate.log.undisturbed();
         let end = |topic: &str| log.range(Partition(partition), topic).map_or(0, |(_, end)| end);

@@ -57,7 +57,7 @@ impl World<'_, '_> {
     pub(super) fn explain(&self, stopped: &str) -> Result<(), Violation> {
         let is_known = |reason: &str| {
             let named = named_in(reason);
-            let is_lost = named.is_some_and(|_| is_doomed(self, named));
+            let is_lost = named.is_some_and(|partition| self.is_ruined(partition));
             is_lost || CAUSES.iter().any(|(words, is_cause)| reason.contains(words) && is_cause(self, named))
         };
         match stopped.split("; ").find(|reason| !is_known(reason)) {

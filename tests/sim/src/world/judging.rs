@@ -88,6 +88,7 @@ impl World<'_, '_> {
         let since = match doom {
             None => 0,
             Some(Doom::Trimmed { must_halt: true, .. }) if goes_on => 0,
+            Some(doom) if doom.is_harmless() => 0,
             Some(Doom::Lost { is_noticed: true, .. }) if goes_on => {
                 self.behind_since.get(&partition).copied().unwrap_or(usize::MAX)
             }
@@ -102,13 +103,14 @@ impl World<'_, '_> {
             journal: self.oracles.journal(partition),
             process: self.process.as_ref(),
             acknowledged: &own,
+            lost_orders: &self.lost_orders,
         };
         if stops_again {
             let store = self.estate.intakes[usize::from(partition)].rows();
             return till.check_decided(store.applied().map_or(0, |applied| applied.offset));
         }
         if !self.is_forgotten(partition) {
-            return if self.oracles.has_lost_track(partition) { Ok(()) } else { till.check_all() };
+            return till.check_all();
         }
         // What had been followed before the loss is not what is there.
         let log = self.estate.log.undisturbed();

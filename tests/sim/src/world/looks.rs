@@ -31,15 +31,20 @@ impl World<'_, '_> {
     pub(super) fn look_at_stores(&mut self) -> Result<(), Violation> {
         let now_ms = self.now_ms();
         for partition in 0..self.plan.options.partitions {
-            if self.doomed.contains_key(&partition) {
+            let doom = self.doomed.get(&partition);
+            if matches!(doom, Some(Doom::Lost { .. })) {
                 continue;
             }
+            let is_sound = |of_intake: bool| !matches!(doom, Some(Doom::Store { is_intake, is_foreign: true, .. }) if *is_intake == of_intake);
+            let (is_intake_sound, is_views_sound) = (is_sound(true), is_sound(false));
             let index = usize::from(partition);
-            let applied = applied_of(&self.estate.views[index]);
-            let stands = self.oracles.stands(partition, applied, now_ms);
+            let stands = match is_views_sound {
+                true => self.oracles.stands(partition, applied_of(&self.estate.views[index]), now_ms),
+                false => self.oracles.advance(partition, now_ms),
+            };
             self.weigh(stands)?;
             let stands_at = applied_of(&self.estate.intakes[index]);
-            if self.intakes_stood[index] != stands_at {
+            if is_intake_sound && self.intakes_stood[index] != stands_at {
                 self.intakes_stood[index] = stands_at;
                 let within = is_within(&self.estate.intakes[index], &self.estate.log, partition, AWARDS);
                 self.weigh(within)?;
@@ -68,7 +73,12 @@ impl World<'_, '_> {
 
     /// The last fact that an intake's store says was written.
     pub(super) fn written(&self, partition: u16) -> u64 {
-        let key = [&SEQUENCE_ROWS, JOURNAL.as_bytes()].concat();
+        self.written_to(partition, JOURNAL)
+    }
+
+    /// The last record of a topic that an intake's store says was written.
+    pub(super) fn written_to(&self, partition: u16, topic: &str) -> u64 {
+        let key = [&SEQUENCE_ROWS, topic.as_bytes()].concat();
         let row = self.estate.intakes[usize::from(partition)].rows().get(&key).ok().flatten();
         let next_seq = row.as_deref().and_then(<[u8]>::first_chunk::<8>);
         next_seq.map_or(0, |next_seq| u64::from_le_bytes(*next_seq).saturating_sub(1))

@@ -14,7 +14,9 @@ mod faults;
 mod halts;
 mod judging;
 mod looks;
+mod losses;
 mod process;
+mod stops;
 mod turn;
 mod zombie;
 
@@ -94,6 +96,9 @@ pub enum Doom {
         may_halt: bool,
         /// Its store was behind that at a start, so it must halt.
         must_halt: bool,
+        /// The journal, of which the intake's store had not read so much: it may lack outputs of its own,
+        /// which it has to compare (rule 6).
+        lacks_outputs: bool,
     },
     /// A fold's store is not what the fold wrote.
     Store {
@@ -107,6 +112,11 @@ pub enum Doom {
 }
 
 impl Doom {
+    /// Whether nothing is lost that anybody had still to read, so that everything must go on.
+    fn is_harmless(&self) -> bool {
+        matches!(self, Self::Trimmed { may_halt: false, must_halt: false, lacks_outputs: false, .. })
+    }
+
     /// Whether a process that starts now cannot open the views, without which nothing is sent.
     fn is_silent(&self) -> bool {
         match self {
@@ -165,6 +175,8 @@ pub struct World<'p, 'l> {
     deferred: VecDeque<Op>,
     /// Groups that the log lacks at the next start.
     losses: Vec<(u16, usize)>,
+    /// Orders that lost records named, where nobody could notice the loss.
+    lost_orders: BTreeSet<String>,
     /// Partitions of which something is lost for good.
     doomed: BTreeMap<u16, Doom>,
     /// Partitions of which the process may send nothing, since it started after they were lost.
@@ -215,6 +227,7 @@ impl<'p, 'l> World<'p, 'l> {
             settings: (1, options.cash_max_minor, true),
             deferred: VecDeque::new(),
             losses: Vec::new(),
+            lost_orders: BTreeSet::new(),
             doomed: BTreeMap::new(),
             silenced: BTreeSet::new(),
             halted_ever: BTreeSet::new(),

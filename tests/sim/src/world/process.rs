@@ -14,7 +14,7 @@ use hongbao_processors::intake::{AWARDS, Intake, IntakeBoard, IntakeSpec, JOURNA
 use hongbao_processors::views::{Views, ViewsLimits, ViewsReader};
 use hongbao_resume::{FoldedJournal, PartitionFolds};
 use hongbao_sinks::dispatch::{
-    BreakerPolicy, Confirm, Dispatcher, DispatcherSpec, LaneSpec, Policy, PoolSpec, Ports, StatusBoard,
+    self, BreakerPolicy, Confirm, Dispatcher, DispatcherSpec, LaneSpec, Policy, PoolSpec, Ports, StatusBoard,
 };
 use hongbao_sinks::downstream::Downstream;
 use hongbao_sinks::ledger::{LedgerLimits, LedgerSpec, SteppedLedger};
@@ -146,6 +146,14 @@ impl Process {
         };
         let lanes = dispatcher.status();
         Self { intakes, views, boards, reader, committers, dispatcher, lanes, failed }
+    }
+
+    /// A step of the dispatcher, if it has not stopped; why it stops now, or has.
+    pub fn dispatch(&mut self) -> Result<dispatch::Step, String> {
+        if let Some(failed) = &self.failed {
+            return Err(failed.clone());
+        }
+        self.dispatcher.step().map_err(|error| self.failed.insert(error.to_string()).clone())
     }
 
     /// Orders that its lanes have held aside behind missing ones.

@@ -5,23 +5,19 @@ use std::sync::Arc;
 
 use hongbao_engine::commit::Committer;
 use hongbao_engine::log::{Log, LogError};
-use hongbao_sinks::dispatch::{LaneState, Step};
+use hongbao_sinks::dispatch::Step;
 
 use crate::downstreams::watched::Watch;
 use crate::fuse::Ran;
 use crate::operator;
 use crate::oracles::Violation;
 
-use super::{End, Place, Process, World};
+use super::{End, Process, World};
 
 /// Longest step of time while a process runs, so that its timers are looked at.
 const STEP_MAX_MS: i64 = 50;
 /// Turns at one moment after which time moves on whatever happens.
 const TURNS_AT_ONCE: u32 = 200;
-/// The operator starts a process again this long after something in it stopped.
-const OPERATOR_MS: i64 = 500;
-/// Restarts after the faults have stopped that mean that something stops again and again.
-const RESTARTS_MAX: u32 = 30;
 
 /// A part of the process that gets steps of its own.
 #[derive(Clone, Copy, Debug)]
@@ -49,7 +45,7 @@ impl World<'_, '_> {
     /// A turn.
     pub(super) fn turn(&mut self) -> Result<(), Violation> {
         let mut worked = self.due_steps()?;
-        if self.zombie.is_some() && !(self.doomed.is_empty() && self.losses.is_empty()) {
+        if self.zombie.is_some() && !(self.is_nothing_ruined() && self.losses.is_empty()) {
             self.end_zombie()?;
         }
         let is_durable = self.estate.pass_time();
@@ -199,18 +195,7 @@ impl World<'_, '_> {
     }
 
     fn dispatch(&mut self) -> Result<bool, Violation> {
-        let stepped = self.within(|process| {
-            if process.failed.is_some() {
-                return false;
-            }
-            match process.dispatcher.step() {
-                Ok(step) => matches!(step, Step::Worked(_)),
-                Err(error) => {
-                    process.failed = Some(error.to_string());
-                    false
-                }
-            }
-        })?;
+        let stepped = self.within(|process| matches!(process.dispatch(), Ok(Step::Worked(_))))?;
         self.observe()?;
         Ok(stepped.unwrap_or(false))
     }
@@ -261,7 +246,7 @@ impl World<'_, '_> {
     /// Shows the oracles what became durable.
     pub(super) fn follow(&mut self) -> Result<(), Violation> {
         for partition in 0..self.plan.options.partitions {
-            if self.doomed.contains_key(&partition) {
+            if self.is_ruined(partition) {
                 self.oracles.forget_cash(partition);
             }
             if !self.is_forgotten(partition) {
@@ -273,76 +258,11 @@ impl World<'_, '_> {
         Ok(())
     }
 
-    /// Remembers the folds that have halted, and gives them by partition, name and reason.
-    fn note_halts(&mut self) -> Vec<(u16, String, String)> {
-        let Some(process) = &self.process else { return Vec::new() };
-        let mut reasons = Vec::new();
-        for (index, (intake, views)) in process.intakes.iter().zip(&process.views).enumerate() {
-            for (name, halted) in [("intake", intake.halted()), ("views", views.halted())] {
-                if let Some(reason) = halted {
-                    reasons.push((index as u16, format!("{name}/{index}"), reason));
-                }
-            }
-        }
-        self.halted_ever.extend(reasons.iter().map(|(_, name, _)| name.clone()));
-        let lacks = reasons
-            .iter()
-            .filter(|(_, _, reason)| reason.contains("trimmed") || reason.contains("outside of"));
-        let overdue = reasons.iter().filter(|(_, _, reason)| reason.contains("is missing in front of"));
-        self.stats.sometimes("gap.timed_out", overdue.count() as u64);
-        self.lacked_beginning.extend(lacks.map(|(_, name, _)| name.clone()));
-        reasons
-    }
-
-    /// What the operator looks at before time passes: starts again what has stopped.
-    fn look(&mut self) -> Result<(), Violation> {
-        let reasons = self.note_halts();
-        let Some(process) = &self.process else { return Ok(()) };
-        let is_down = process.failed.clone().or_else(|| self.ledger_halted());
-        let is_doomed = |partition: &u16| self.doomed.contains_key(partition);
-        let lanes = process.lanes.lanes();
-        let (mut out, mut replaced) = (0, 0);
-        for lane in &lanes {
-            out += u64::from(lane.state == LaneState::Out);
-            replaced += u64::from(lane.detail.contains("replaced by another process"));
-        }
-        self.stats.sometimes("breaker.opened", out);
-        self.stats.sometimes("epoch.lost", replaced);
-        let lane = lanes.iter().find(|lane| lane.halted.iter().any(|partition| !is_doomed(partition)));
-        let lane = lane.map(|lane| format!("lane {}: {}", lane.lane, lane.detail));
-        let fold = reasons.into_iter().find(|(partition, ..)| !is_doomed(partition));
-        let fold = fold.map(|(_, name, reason)| format!("{name}: {reason}"));
-        for stopped in [&is_down, &fold, &lane].into_iter().flatten() {
-            self.explain(stopped)?;
-        }
-        let reason = is_down.or(fold);
-        // Where every partition is lost the dispatcher has nothing left to do.
-        let is_all_lost = (0..self.plan.options.partitions).all(|at| self.is_log_lost(at));
-        let reason = reason.filter(|_| !is_all_lost);
-        let Some(reason) = reason.or(lane) else { return Ok(()) };
-        self.note("operator", [0, 0], || format!("starts again: {reason}"));
-        self.stats.sometimes("operator.restart", 1);
-        if self.is_healed {
-            self.restarts_without_reason += 1;
-            if self.restarts_without_reason > RESTARTS_MAX {
-                return Err(Violation::new("V2", format!("stops again and again: {reason}")));
-            }
-        }
-        self.end_process(End::unplanned(500, OPERATOR_MS))
-    }
-
-    fn ledger_halted(&self) -> Option<String> {
-        self.estate.places.iter().find_map(|place| match place {
-            Place::Ledger { halted, .. } => halted.lock().clone(),
-            Place::Partner(_) => None,
-        })
-    }
-
     fn start(&mut self) -> Result<(), Violation> {
         self.processes += 1;
         // What a loss leaves to be noticed depends on the stores that the process finds.
         self.stores_change();
-        self.losses_happen();
+        self.losses_happen()?;
         self.look_at_beginnings();
         self.silence();
         self.follow()?;
@@ -415,7 +335,7 @@ impl World<'_, '_> {
         self.run_deferred()?;
         if let Some(process) = &self.process {
             let mut looked = self.oracles.bounded(&process.lanes, &self.plan.options);
-            if looked.is_ok() && self.is_healed && self.doomed.is_empty() {
+            if looked.is_ok() && self.is_healed && self.is_nothing_ruined() {
                 let now_ms = self.estate.clock.now_ms();
                 looked = self.oracles.look_at_fresh(&process.lanes, &self.plan.options, now_ms);
             }
@@ -439,11 +359,12 @@ impl World<'_, '_> {
     pub(super) fn end_process(&mut self, end: End) -> Result<(), Violation> {
         // What was on its way when the process ended still happened.
         let observed = self.observe();
-        self.note_halts();
+        let stopped = self.explain_stops();
         let set_aside = self.process.as_ref().map_or(0, Process::orders_set_aside);
         self.stats.sometimes("orders.gap_held", set_aside);
         self.process = None;
         observed?;
+        self.weigh(stopped)?;
         self.note("end", [self.processes, u64::from(end.keep_permille)], || {
             format!("process {}", self.processes)
         });

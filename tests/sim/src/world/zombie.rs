@@ -135,7 +135,7 @@ impl World<'_, '_> {
             && !options.downstreams.iter().any(is_ledger)
             && self.zombie.is_none()
             && !self.is_healed
-            && self.doomed.is_empty()
+            && self.is_nothing_ruined()
             && self.losses.is_empty();
         if !is_possible || self.process.is_none() || self.estate.move_house(*is_empty).is_err() {
             return;
@@ -184,6 +184,11 @@ impl World<'_, '_> {
         owners.note_shared();
     }
 
+    /// It, if there is one.
+    pub(super) fn zombie_process(&self) -> Option<&Process> {
+        self.zombie.as_ref().map(|zombie| &zombie.process)
+    }
+
     /// Whether it gets steps.
     pub(super) fn is_zombie_awake(&self) -> bool {
         self.zombie.as_ref().is_some_and(|zombie| self.now_ms() >= zombie.wakes_at_ms)
@@ -218,7 +223,7 @@ impl World<'_, '_> {
                     process.committers.iter().map(|committer| Committer::run_ready(committer)).sum::<usize>()
                         > 0
                 }
-                1 => matches!(process.dispatcher.step(), Ok(Step::Worked(_))),
+                1 => matches!(process.dispatch(), Ok(Step::Worked(_))),
                 part if part % 2 == 0 => process.intakes[part / 2 - 1].step(),
                 part => process.views[part / 2 - 1].step(),
             })?;
@@ -254,7 +259,9 @@ impl World<'_, '_> {
         let replaced = lanes.iter().filter(|lane| lane.detail.contains("replaced by another process"));
         self.stats.sometimes("zombie.replaced", replaced.count() as u64);
         let Zombie { number, keep_permille, process, .. } = *zombie;
+        let stopped = self.explain_stops_of(&process);
         drop(process);
+        self.weigh(stopped)?;
         self.note("end", [number, u64::from(keep_permille)], || {
             format!("process {number}, which was paused")
         });
