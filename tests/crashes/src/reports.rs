@@ -10,7 +10,7 @@ use hongbao_engine::partition::Partition;
 use hongbao_schemas::journal::{CreditFact, CreditStage, Fact};
 use hongbao_segments::SegmentLog;
 
-use crate::rig::{KeyDigest, key_digest};
+use crate::rig::{Effects, KeyDigest, key_digest};
 use crate::story::each_record_of;
 use crate::topology::Keys;
 
@@ -164,10 +164,10 @@ impl Reports {
     /// Reported orders of a lane that had taken effect before the process that reported them began: it must
     /// have been told so when it asked.
     #[must_use]
-    pub fn known_downstream(&self, lane: &str, effects: &BTreeMap<KeyDigest, i64>) -> Option<String> {
+    pub fn known_downstream(&self, lane: &str, effects: &BTreeMap<KeyDigest, Effects>) -> Option<String> {
         let mut known = self.of_lane(lane).filter(|(_, order)| {
-            let at_ms = effects.get(&key_digest(&order.order_no));
-            order.reported.is_some() && at_ms.is_some_and(|at_ms| *at_ms < order.taken_over_ms)
+            let known = effects.get(&key_digest(&order.order_no));
+            order.reported.is_some() && known.is_some_and(|known| known.first_ms < order.taken_over_ms)
         });
         let (_, order) = known.next()?;
         let more = known.count();
@@ -209,7 +209,7 @@ mod tests {
         let place = ("coupon".to_owned(), 0, 8);
         reports.orders.get_mut(&place).unwrap().order_no = order_no.to_owned();
         let known = |reports: &Reports, at_ms| {
-            let effects = BTreeMap::from([(key_digest(order_no), at_ms)]);
+            let effects = BTreeMap::from([(key_digest(order_no), Effects { count: 1, first_ms: at_ms })]);
             reports.known_downstream("coupon", &effects).is_some()
         };
         for (source, at_ms) in [("sink.coupon", 50), ("sink.cash", 90)] {

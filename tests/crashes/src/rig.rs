@@ -49,6 +49,14 @@ const BOOK_RECORD_BYTES: usize = 48;
 /// Digest of an idempotency key, as books hold it.
 pub type KeyDigest = [u8; 16];
 
+/// How often an order took effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Effects {
+    pub count: u64,
+    /// When it did first, in milliseconds since the Unix epoch.
+    pub first_ms: i64,
+}
+
 /// The digest of an order's key.
 #[must_use]
 pub fn key_digest(order_no: &str) -> KeyDigest {
@@ -108,17 +116,17 @@ impl Mall {
         })
     }
 
-    /// Its effects, read from its book: the digest of each key with the time of its first effect, in
-    /// milliseconds since the Unix epoch.
+    /// Its effects by the digest of their key, read from its book.
     ///
     /// # Errors
     /// The book cannot be read.
-    pub fn effects(&self) -> io::Result<BTreeMap<KeyDigest, i64>> {
+    pub fn effects(&self) -> io::Result<BTreeMap<KeyDigest, Effects>> {
         let bytes = fs::read(&self.book)?;
-        let mut effects = BTreeMap::new();
+        let mut effects = BTreeMap::<KeyDigest, Effects>::new();
         for record in bytes.chunks_exact(BOOK_RECORD_BYTES) {
             let (Some(key), Some(at)) = (record.first_chunk(), record[32..].first_chunk()) else { continue };
-            effects.entry(*key).or_insert_with(|| i64::from_le_bytes(*at));
+            let first = || Effects { count: 0, first_ms: i64::from_le_bytes(*at) };
+            effects.entry(*key).or_insert_with(first).count += 1;
         }
         Ok(effects)
     }

@@ -18,7 +18,7 @@ use crate::finding::{found, or_violation};
 use crate::http::Connection;
 use crate::process::{End, Patience, Process};
 use crate::reports::{Allowed, Reports};
-use crate::rig::{DEADLINE, Mall, MallBook, Rig};
+use crate::rig::{DEADLINE, Mall, MallBook, Rig, key_digest};
 use crate::traffic::Traffic;
 use crate::wait::{Dice, pause};
 
@@ -220,7 +220,16 @@ impl<'a> Story<'a> {
         let lane = lanes.iter().find(|lane| lane["lane"] == "coupon");
         let count = |field: &str| lane.and_then(|lane| lane[field].as_u64()).unwrap_or_default();
         let (credited, reported) = (count("credited"), count("reported"));
-        let effects = after.effects - before.effects;
+        // A late effect of an order of another folder may come at any time, so that those of this one count.
+        let all = self.mall.effects()?;
+        let own = self.traffic.acknowledged().values().filter(|order| order.reward_type == "coupon.film");
+        let times = |order_no: &str| all.get(&key_digest(order_no)).map_or(0, |effects| effects.count);
+        let own: Vec<(String, u64)> =
+            own.map(|order| (order.order_no.clone(), times(&order.order_no))).collect();
+        let effects: u64 = own.iter().map(|(_, count)| count).sum();
+        if let Some((order_no, count)) = own.iter().find(|(_, count)| *count > 1) {
+            self.violated(format!("I10: {order_no} took effect {count} times"));
+        }
         if after.double_effects != before.double_effects || after.mismatches != before.mismatches {
             self.violated(format!("I10, I13: {before:?} before, {after:?} now"));
         }
