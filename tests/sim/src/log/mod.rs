@@ -195,7 +195,8 @@ impl SimLog {
         let (_, end) = self.inner.range(Partition(partition), topic).unwrap_or_default();
         let (mut batch, mut records) = (ReadBatch::new(), Vec::new());
         while from < end && self.inner.read(Partition(partition), topic, from, 1 << 20, &mut batch).is_ok() {
-            records.extend(batch.frames().flat_map(|frame| frame.records()).map(|(_, record)| record.to_vec()));
+            records
+                .extend(batch.frames().flat_map(|frame| frame.records()).map(|(_, record)| record.to_vec()));
             from = batch.next_offset().unwrap_or(end);
         }
         records

@@ -207,7 +207,8 @@ impl Scope<'_> {
     ) -> Result<(), AuditError> {
         let mut all = Report::new();
         self.all_effects(at, journal, &mut all, counts)?;
-        let is_lost = |what: &&String| order_in(what).is_some_and(|order_no| self.lost_orders.contains(&order_no));
+        let is_lost =
+            |what: &&String| order_in(what).is_some_and(|order_no| self.lost_orders.contains(&order_no));
         for invariant in all.broken() {
             for what in all.line(invariant).details.iter().filter(|what| !is_lost(what)) {
                 report.find(invariant, format_args!("{what}"));

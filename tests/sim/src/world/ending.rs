@@ -59,9 +59,8 @@ impl World<'_, '_> {
         partitions.all(|partition| match self.doomed.get(&partition) {
             Some(doom) if !doom.is_harmless() => {
                 let views = process.views[usize::from(partition)].status();
-                let is_rest_over = || {
-                    views.is_some_and(|views| views.recovered()) && self.oracles.is_all_ended(partition)
-                };
+                let is_rest_over =
+                    || views.is_some_and(|views| views.recovered()) && self.oracles.is_all_ended(partition);
                 self.has_halted(partition, doom) && (self.is_given_up(partition) || is_rest_over())
             }
             _ => is_over(partition),

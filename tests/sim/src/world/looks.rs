@@ -35,9 +35,7 @@ impl World<'_, '_> {
             if matches!(doom, Some(Doom::Lost { .. })) {
                 continue;
             }
-            let is_sound = |of_intake: bool| {
-                !matches!(doom, Some(Doom::Store { is_intake, is_foreign: true, .. }) if *is_intake == of_intake)
-            };
+            let is_sound = |of_intake: bool| !matches!(doom, Some(Doom::Store { is_intake, is_foreign: true, .. }) if *is_intake == of_intake);
             let (is_intake_sound, is_views_sound) = (is_sound(true), is_sound(false));
             let index = usize::from(partition);
             let stands = match is_views_sound {

@@ -40,7 +40,10 @@ impl World<'_, '_> {
             // What arrives later was written behind what is lost, so that it may contradict what is
             // written now. What an intake counts as written to a topic without readers stays missing.
             let is_whole = !self.estate.log.has_late_of(partition)
-                && self.readable_ends(partition).iter().all(|(topic, _)| !self.lacks_output(partition, topic));
+                && self
+                    .readable_ends(partition)
+                    .iter()
+                    .all(|(topic, _)| !self.lacks_output(partition, topic));
             if must_halt || !is_whole {
                 self.forget_halts(partition);
                 self.doomed.insert(partition, Doom::Lost { must_halt, is_noticed: is_ahead });
@@ -59,10 +62,7 @@ impl World<'_, '_> {
     /// could notice before it was sent.
     pub(super) fn may_repeat(&self, order_no: &str) -> bool {
         self.lost_orders.contains(order_no)
-            || matches!(
-                self.doomed.get(&self.home_of(order_no)),
-                Some(Doom::Lost { is_noticed: false, .. })
-            )
+            || matches!(self.doomed.get(&self.home_of(order_no)), Some(Doom::Lost { is_noticed: false, .. }))
     }
 
     /// Whether something of a partition is lost that somebody had still to read.
@@ -91,7 +91,6 @@ impl World<'_, '_> {
     pub(super) fn is_forgotten(&self, partition: u16) -> bool {
         matches!(self.doomed.get(&partition), Some(Doom::Lost { .. }))
     }
-
 }
 
 /// The orders that lost records name; `journal` is as it was before.
