@@ -8,9 +8,10 @@ use hongbao_engine::crash::squeezed;
 use hongbao_engine::log::{Log, LogError, Position};
 use hongbao_engine::mutant;
 use hongbao_engine::partition::Partition;
+use hongbao_engine::processor::FrozenRows;
 use hongbao_engine::records::{Envelope, Frame, Offset, ReadBatch, RecordBuf};
 use hongbao_engine::seen::{SeenIndex, SeenLimits};
-use hongbao_engine::store::{Applied, Rows, Store};
+use hongbao_engine::store::{Applied, Rows, Store, StoreError};
 use hongbao_schemas::order::Order;
 
 use crate::batch::Batch;
@@ -69,6 +70,8 @@ pub struct Shard {
     position: Position,
     committed_to: Offset,
     commit: Option<CommitHandle>,
+    /// Rows of the book's beginning that found no room while it was folded, and how far they go.
+    replayed: Option<(Vec<Rows>, Applied)>,
 }
 
 impl Shard {
@@ -92,6 +95,7 @@ impl Shard {
             position: log.durable(partition)?,
             committed_to: applied.offset,
             commit: None,
+            replayed: None,
             log,
             store,
             limits,
@@ -151,13 +155,23 @@ impl Shard {
     }
 
     /// Commits on this thread, so that a long book can be folded in bounded memory (I29). What was
-    /// read is durable (I25).
+    /// read is durable (I25). Without room it is kept, and [`Self::commit`] goes on with it (F4).
     fn commit_replayed(&mut self) -> Result<(), LedgerError> {
-        let [accounts, issued] = self.accounts.freeze().into_rows(&*self.store)?;
-        let rows = [accounts, issued, self.orders.freeze().into_rows()];
-        self.store.commit(&rows, self.applied())?;
-        self.orders.committed();
-        self.committed_to = self.book_end;
+        let (rows, applied) = match self.replayed.take() {
+            Some(replayed) => replayed,
+            None => {
+                let [accounts, issued] = self.accounts.freeze().into_rows(&*self.store)?;
+                (vec![accounts, issued, self.orders.freeze().into_rows()], self.applied())
+            }
+        };
+        match self.store.commit(&rows, applied) {
+            Err(StoreError::Full(_)) => self.replayed = Some((rows, applied)),
+            committed => {
+                committed?;
+                self.orders.committed();
+                self.committed_to = applied.offset;
+            }
+        }
         Ok(())
     }
 
@@ -281,23 +295,32 @@ impl Shard {
             && self.postings.is_empty()
             && let Some(place) = committer.try_reserve()
         {
-            let orders = self.orders.freeze();
-            let accounts = self.accounts.freeze();
-            let store = Arc::clone(&self.store);
+            let (fold_rows, applied) = self.rows_to_commit();
             self.commit = Some(place.submit(CommitJob {
                 partition: self.partition,
                 after: self.position,
                 store: Arc::clone(&self.store),
-                fold_rows: Box::new(move || {
-                    let [accounts, issued] = accounts.into_rows(&*store)?;
-                    Ok(vec![accounts, issued, orders.into_rows()])
-                }),
+                fold_rows,
                 task_rows: Rows::new(),
-                applied: self.applied(),
+                applied,
             }));
             hongbao_engine::kill_point!("ledger.commit.queued");
         }
         Ok(self.commit.is_some())
+    }
+
+    /// The next rows, and how far they go: first those that found no room before.
+    fn rows_to_commit(&mut self) -> (FrozenRows, Applied) {
+        if let Some((rows, applied)) = self.replayed.take() {
+            return (Box::new(move || Ok(rows)), applied);
+        }
+        let (orders, accounts) = (self.orders.freeze(), self.accounts.freeze());
+        let store = Arc::clone(&self.store);
+        let rows = move || {
+            let [accounts, issued] = accounts.into_rows(&*store)?;
+            Ok(vec![accounts, issued, orders.into_rows()])
+        };
+        (Box::new(rows), self.applied())
     }
 
     /// Whether the commit under way found no room when it was tried last.

@@ -1,7 +1,7 @@
 //! Logs and stores that fail under the driver: every ticket completes once, with what is certain
 //! and no more (I10), and a partition that has failed writes nothing any more and stops alone (I26).
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use hongbao_engine::log::LogError;
 use hongbao_engine::store::{Applied, Rows as StoreRows, StoreError, Visit};
@@ -279,4 +279,60 @@ fn a_batch_of_a_partition_that_is_not_there_is_not_sent() {
     let expected = BTreeMap::from([(1, not_sent()), (2, sent(Outcome::Credited))]);
     assert_eq!(driven.completed(2), expected);
     assert_eq!(driven.ledger.status().halted(), None);
+}
+
+/// A store without room while it is told so.
+struct FullStore(BrokenStore, AtomicBool);
+
+impl Store for FullStore {
+    fn applied(&self) -> Result<Applied, StoreError> {
+        self.0.applied()
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.0.get(key)
+    }
+
+    fn multi_get(&self, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+        self.0.multi_get(keys)
+    }
+
+    fn scan(&self, from: &[u8], to: &[u8], visit: &mut Visit<'_>) -> Result<(), StoreError> {
+        self.0.scan(from, to, visit)
+    }
+
+    fn commit(&self, rows: &[StoreRows], applied: Applied) -> Result<(), StoreError> {
+        if self.1.load(Ordering::SeqCst) {
+            self.0.commit(rows, applied)
+        } else {
+            self.0.0.commit(rows, applied)
+        }
+    }
+}
+
+#[test]
+fn a_book_is_folded_without_room_and_committed_when_there_is_some() {
+    let (log, memory) = (durable_log(1), Arc::new(MemoryStore::new()));
+    let mut process = Process::open(&log, &memory, LedgerLimits::default()).unwrap();
+    let text = "c".repeat(400_000);
+    for n in 0..20 {
+        // Two people in turn, so that rows of one commit change those of the one before.
+        let act_id = format!("u{}", n % 2);
+        let record = large_order(&format!("{act_id}_s_{n}_t_0"), &act_id, "COUPON/0", 1, &text);
+        process.shard.credit(&batch(P0, &[record])).unwrap();
+        process.shard.append().unwrap();
+    }
+    let broken = BrokenStore(memory.clone(), StoreError::Full("told to".to_owned()));
+    let store = Arc::new(FullStore(broken, AtomicBool::new(true)));
+    let mut shard = Shard::open(P0, log.clone(), store.clone(), small()).unwrap();
+    assert_eq!((shard.uncommitted(), memory.applied().unwrap().offset), (20, 0));
+    assert!(shard.is_full(), "nothing new until there is room (I29)");
+    store.1.store(false, Ordering::SeqCst);
+    let committer = Committer::manual(log.clone(), 1);
+    assert!(shard.commit(&committer, false).unwrap());
+    committer.run_ready();
+    let first = check_store(&log, P0, &memory);
+    assert!((1..20).contains(&first), "{first} found no room before");
+    Process { shard, committer }.commit_all();
+    assert_eq!(check_store(&log, P0, &memory), 20);
 }

@@ -47,6 +47,8 @@ pub fn generate(seed: u64) -> Plan {
     faults.openings();
     faults.random = Random::of(seed, "statuses");
     faults.statuses();
+    faults.random = Random::of(seed, "accounts");
+    faults.accounts();
     steps.sort_by_key(|step| step.at_ms);
     Plan { judge: Judge::Strict, options, steps }
 }
@@ -248,6 +250,28 @@ impl Faults<'_> {
         for _ in 0..self.count(4) {
             let store = self.store();
             self.push(Op::StoreFails { store });
+        }
+    }
+
+    /// The same faults of the stores of ledgers.
+    fn accounts(&mut self) {
+        let is_ledger =
+            |downstream: &DownstreamOptions| matches!(downstream, DownstreamOptions::Ledger { .. });
+        for downstream in 0..self.options.downstreams.len() {
+            if !is_ledger(&self.options.downstreams[downstream]) {
+                continue;
+            }
+            for kind in 0..3_u8 {
+                for _ in 0..self.count(4) {
+                    let store = StoreName::Accounts { downstream, partition: self.partition() };
+                    let for_ms = self.random.magnitude(10, 5_000).cast_signed();
+                    self.push(match kind {
+                        0 => Op::StoreFull { store, for_ms },
+                        1 => Op::StoreFails { store },
+                        _ => Op::StoreOld { store },
+                    });
+                }
+            }
         }
     }
 

@@ -148,6 +148,13 @@ pub enum StoreName {
     Intake(u16),
     /// Of a partition's views.
     Views(u16),
+    /// Of a ledger, with what its book says of a partition. Never another partition's, and never damaged.
+    Accounts {
+        /// The ledger.
+        downstream: usize,
+        /// The partition.
+        partition: u16,
+    },
 }
 
 impl StoreName {
@@ -155,7 +162,7 @@ impl StoreName {
     #[must_use]
     pub fn partition(self) -> u16 {
         match self {
-            Self::Intake(partition) | Self::Views(partition) => partition,
+            Self::Intake(partition) | Self::Views(partition) | Self::Accounts { partition, .. } => partition,
         }
     }
 }

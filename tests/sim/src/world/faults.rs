@@ -111,6 +111,7 @@ impl World<'_, '_> {
             Op::LogLost { partition, groups } => self.losses.push((*partition, *groups)),
             Op::Trimmed { partition, is_journal, keep } => self.trim(*partition, *is_journal, *keep),
             Op::StoreForeign { store, of } => self.exchange(*store, *of),
+            Op::StoreDamaged { store: StoreName::Accounts { .. } } => {}
             Op::StoreDamaged { store } => {
                 // Of a lost log nothing more is learnt.
                 let is_lost = self.is_log_lost(store.partition());
@@ -132,6 +133,10 @@ impl World<'_, '_> {
         let stores = match name {
             StoreName::Intake(_) => &self.estate.intakes,
             StoreName::Views(_) => &self.estate.views,
+            StoreName::Accounts { downstream, .. } => match self.estate.places.get(downstream)? {
+                Place::Ledger { stores, .. } => stores,
+                Place::Partner(_) => return None,
+            },
         };
         stores.get(usize::from(name.partition())).cloned()
     }
@@ -141,6 +146,7 @@ impl World<'_, '_> {
         let other = match name {
             StoreName::Intake(_) => StoreName::Intake(of),
             StoreName::Views(_) => StoreName::Views(of),
+            StoreName::Accounts { .. } => return,
         };
         let partition = name.partition();
         let (Some(store), Some(foreign)) = (self.store(name), self.store(other)) else { return };
