@@ -347,7 +347,7 @@ impl Faults<'_> {
         }
     }
 
-    /// As rare as ruin, for the same reason: the reference model cannot fold what is trimmed.
+    /// As rare as ruin, for the same reason, where somebody has still to read what is trimmed.
     fn retention(&mut self) {
         if self.random.chance(50) {
             let (partition, is_journal) = (self.partition(), self.random.chance(500));
