@@ -18,7 +18,7 @@ use crate::world::run;
 pub const STRONG_SEEDS: u64 = 6_000;
 
 /// What a set must have met, or its generator is too weak.
-pub const EXPECTED: [&str; 96] = [
+pub const EXPECTED: [&str; 98] = [
     "award",
     "poison",
     "settings",
@@ -115,6 +115,8 @@ pub const EXPECTED: [&str; 96] = [
     "ask.nonsense",
     "crash",
     "loss.undetectable",
+    "loss.judged",
+    "trimmed",
 ];
 
 /// The same for sets of at least so many seeds, and what they meet beside that.
