@@ -16,8 +16,18 @@ fn wait_until_full(log: &FaultyLog) {
     wait_until(|| log.full.load(Ordering::SeqCst) > before);
 }
 
-/// A store whose commits fail in the same way each time.
-pub(super) struct BrokenStore(pub(super) Arc<MemoryStore>, pub(super) StoreError);
+/// A store whose commits fail in the same way each time, until it is mended.
+pub(super) struct BrokenStore(Arc<MemoryStore>, StoreError, AtomicBool);
+
+impl BrokenStore {
+    pub(super) fn new(store: Arc<MemoryStore>, error: StoreError) -> Self {
+        Self(store, error, AtomicBool::new(true))
+    }
+
+    fn mend(&self) {
+        self.2.store(false, Ordering::SeqCst);
+    }
+}
 
 impl Store for BrokenStore {
     fn applied(&self) -> Result<Applied, StoreError> {
@@ -36,8 +46,8 @@ impl Store for BrokenStore {
         self.0.scan(from, to, visit)
     }
 
-    fn commit(&self, _: &[StoreRows], _: Applied) -> Result<(), StoreError> {
-        Err(self.1.clone())
+    fn commit(&self, rows: &[StoreRows], applied: Applied) -> Result<(), StoreError> {
+        if self.2.load(Ordering::SeqCst) { Err(self.1.clone()) } else { self.0.commit(rows, applied) }
     }
 }
 
@@ -208,7 +218,7 @@ fn a_book_that_is_damaged_at_the_start_stops_its_partition_alone() {
 #[test]
 fn a_store_that_fails_stops_its_partition_alone() {
     let memory = durable_log(2);
-    let broken: Arc<dyn Store> = Arc::new(BrokenStore(Arc::default(), told_to_fail()));
+    let broken: Arc<dyn Store> = Arc::new(BrokenStore::new(Arc::default(), told_to_fail()));
     let well = Arc::new(MemoryStore::new());
     let mut driven = Driven::open(memory.clone(), vec![broken, well.clone()], small());
     driven.submit(1, P0, &[cash(1, 5), cash(2, 5), cash(4, 5)]);
@@ -256,7 +266,7 @@ fn an_append_without_an_answer_is_settled_by_the_next_start() {
 fn a_failed_commit_stops_the_ledger_and_the_next_start_has_the_right_balances() {
     let memory = durable_log(1);
     let store = Arc::new(MemoryStore::new());
-    let broken: Arc<dyn Store> = Arc::new(BrokenStore(store.clone(), told_to_fail()));
+    let broken: Arc<dyn Store> = Arc::new(BrokenStore::new(store.clone(), told_to_fail()));
     let mut driven = Driven::open(memory.clone(), vec![broken], small());
     driven.submit(1, P0, &[cash(1, 5), cash(2, 5), cash(4, 5)]);
     assert_eq!(driven.completed(1), BTreeMap::from([(1, sent(Outcome::Credited))]), "the book has it");
@@ -281,35 +291,6 @@ fn a_batch_of_a_partition_that_is_not_there_is_not_sent() {
     assert_eq!(driven.ledger.status().halted(), None);
 }
 
-/// A store without room while it is told so.
-struct FullStore(BrokenStore, AtomicBool);
-
-impl Store for FullStore {
-    fn applied(&self) -> Result<Applied, StoreError> {
-        self.0.applied()
-    }
-
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        self.0.get(key)
-    }
-
-    fn multi_get(&self, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
-        self.0.multi_get(keys)
-    }
-
-    fn scan(&self, from: &[u8], to: &[u8], visit: &mut Visit<'_>) -> Result<(), StoreError> {
-        self.0.scan(from, to, visit)
-    }
-
-    fn commit(&self, rows: &[StoreRows], applied: Applied) -> Result<(), StoreError> {
-        if self.1.load(Ordering::SeqCst) {
-            self.0.commit(rows, applied)
-        } else {
-            self.0.0.commit(rows, applied)
-        }
-    }
-}
-
 #[test]
 fn a_book_is_folded_without_room_and_committed_when_there_is_some() {
     let (log, memory) = (durable_log(1), Arc::new(MemoryStore::new()));
@@ -322,12 +303,11 @@ fn a_book_is_folded_without_room_and_committed_when_there_is_some() {
         process.shard.credit(&batch(P0, &[record])).unwrap();
         process.shard.append().unwrap();
     }
-    let broken = BrokenStore(memory.clone(), StoreError::Full("told to".to_owned()));
-    let store = Arc::new(FullStore(broken, AtomicBool::new(true)));
+    let store = Arc::new(BrokenStore::new(memory.clone(), StoreError::Full("told to".to_owned())));
     let mut shard = Shard::open(P0, log.clone(), store.clone(), small()).unwrap();
     assert_eq!((shard.uncommitted(), memory.applied().unwrap().offset), (20, 0));
     assert!(shard.is_full(), "nothing new until there is room (I29)");
-    store.1.store(false, Ordering::SeqCst);
+    store.mend();
     let committer = Committer::manual(log.clone(), 1);
     assert!(shard.commit(&committer, false).unwrap());
     committer.run_ready();

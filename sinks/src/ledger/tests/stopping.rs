@@ -19,7 +19,7 @@ const P1: Partition = Partition(1);
 
 /// A store without room, ever.
 fn full() -> Arc<dyn Store> {
-    Arc::new(BrokenStore(Arc::default(), StoreError::Full("told to".to_owned())))
+    Arc::new(BrokenStore::new(Arc::default(), StoreError::Full("told to".to_owned())))
 }
 
 /// A worker, and the committer that a test moves by hand.
