@@ -108,7 +108,7 @@ pub struct Line {
     pub checked: BTreeMap<&'static str, u64>,
     /// How many findings there are.
     pub findings: u64,
-    /// The first of them, at most [`DETAILS_MAX`].
+    /// The first of them, at most [`DETAILS_MAX`] unless the report keeps every one.
     pub details: Vec<String>,
 }
 
@@ -116,6 +116,7 @@ pub struct Line {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     lines: BTreeMap<Invariant, Line>,
+    keeps_every_detail: bool,
 }
 
 impl Report {
@@ -123,6 +124,12 @@ impl Report {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Nothing looked at yet; keeps the details of every finding, for a reader who passes over some of them.
+    #[must_use]
+    pub fn with_every_detail() -> Self {
+        Self { keeps_every_detail: true, ..Self::default() }
     }
 
     /// Counts `count` of `unit` (a plural) as looked at.
@@ -134,7 +141,7 @@ impl Report {
     pub fn find(&mut self, invariant: Invariant, detail: Arguments<'_>) {
         let line = self.lines.entry(invariant).or_default();
         line.findings += 1;
-        if line.details.len() < DETAILS_MAX {
+        if self.keeps_every_detail || line.details.len() < DETAILS_MAX {
             line.details.push(detail.to_string());
         }
     }
@@ -166,7 +173,8 @@ impl Report {
                 *line.checked.entry(unit).or_default() += count;
             }
             line.findings += more.findings;
-            let room = DETAILS_MAX - line.details.len();
+            let most = if self.keeps_every_detail { usize::MAX } else { DETAILS_MAX };
+            let room = most.saturating_sub(line.details.len());
             line.details.extend(more.details.into_iter().take(room));
         }
     }
@@ -191,6 +199,10 @@ mod tests {
         assert_eq!(line.details[6], "journal/3@6");
         assert_eq!(sum.broken(), [Invariant::I2]);
         assert_eq!(sum.line(Invariant::I19), Line::default());
+        let mut every = Report::with_every_detail();
+        (0..7).for_each(|_| every.absorb(sum.clone()));
+        (0..20).for_each(|offset| every.find(Invariant::I2, format_args!("{offset}")));
+        assert_eq!(every.line(Invariant::I2).details.len(), 90, "10 of each that keeps few, and its own");
     }
 
     #[test]

@@ -12,8 +12,8 @@ pub struct Now {
     pub wall_ms: i64,
     /// Never goes back within the process.
     pub mono: Duration,
-    /// Whether the wall clock was behind some journal at the start, or when a lane opened: it went back
-    /// since an earlier process, by nobody knows how much (I14).
+    /// Whether the wall clock was behind some journal at the start, or at a look before a lane had opened:
+    /// it went back since an earlier process, by nobody knows how much (I14).
     pub has_gone_back: bool,
 }
 

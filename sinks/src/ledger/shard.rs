@@ -72,6 +72,8 @@ pub struct Shard {
     commit: Option<CommitHandle>,
     /// Rows of the book's beginning that found no room while it was folded, and how far they go.
     replayed: Option<(Vec<Rows>, Applied)>,
+    /// Whether all is folded that was in the book when the shard was opened.
+    is_replayed: bool,
 }
 
 impl Shard {
@@ -96,6 +98,7 @@ impl Shard {
             committed_to: applied.offset,
             commit: None,
             replayed: None,
+            is_replayed: false,
             log,
             store,
             limits,
@@ -128,6 +131,7 @@ impl Shard {
         Ok(())
     }
 
+    /// Folds the book to its end, or until so much waits for room that the rest has to (I29).
     fn replay(&mut self) -> Result<(), LedgerError> {
         let mut batch = ReadBatch::new();
         let (_, end) = self.log.range(self.partition, BOOK_TOPIC)?;
@@ -149,8 +153,12 @@ impl Shard {
             }
             if self.uncommitted() >= self.limits.commit_postings.max(1) {
                 self.commit_replayed()?;
+                if self.holds_enough() {
+                    return Ok(());
+                }
             }
         }
+        self.is_replayed = true;
         Ok(())
     }
 
@@ -280,13 +288,17 @@ impl Shard {
     }
 
     /// Begins a commit when one is due (or in any case when `now`) and none is under way; takes
-    /// note of one that has ended. Returns whether a commit is under way.
+    /// note of one that has ended, and then goes on folding a book that had to wait for room. Returns
+    /// whether a commit is under way.
     pub fn commit(&mut self, committer: &Committer, now: bool) -> Result<bool, LedgerError> {
         if let Some(done) = self.commit.as_ref().and_then(CommitHandle::poll) {
             self.committed_to = done?.offset;
             hongbao_engine::kill_point!("ledger.commit.learned");
             self.orders.committed();
             self.commit = None;
+            if !self.is_replayed {
+                self.replay()?;
+            }
         }
         let due = self.uncommitted() >= if now { 1 } else { self.limits.commit_postings.max(1) };
         // What is decided and not appended must not get into the store (I6).
@@ -328,8 +340,13 @@ impl Shard {
         self.commit.as_ref().is_some_and(CommitHandle::waits_for_space)
     }
 
-    /// Whether so much waits for a commit that new batches should wait too (I29).
+    /// Whether orders and questions must wait: for a commit, since so much waits for one (I29), or
+    /// because the book is not folded to its end, so that nobody knows what else is in it.
     pub fn is_full(&self) -> bool {
+        !self.is_replayed || self.holds_enough()
+    }
+
+    fn holds_enough(&self) -> bool {
         self.uncommitted() >= self.limits.commit_postings.max(1).saturating_mul(4)
     }
 

@@ -149,10 +149,12 @@ impl Pool {
         None
     }
 
-    /// The floor is owed its share, and never more than its largest batch.
+    /// The floor is owed its share. That adds up to its largest batch at most, where no single batch
+    /// owes it more.
     fn note_granted(&mut self, count: u64) {
-        let most = self.floor.as_ref().map_or(0, |floor| floor.rate().burst()).saturating_mul(1000);
+        let batch_max = self.floor.as_ref().map_or(0, |floor| floor.rate().burst()).saturating_mul(1000);
         let share = count.saturating_mul(self.floor_permille);
+        let most = batch_max.max(share).max(self.owed_milli);
         self.owed_milli = self.owed_milli.saturating_add(share).min(most);
     }
 

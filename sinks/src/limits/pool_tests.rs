@@ -152,6 +152,17 @@ fn lower_lanes_share_the_floor_by_turns() {
     }
 }
 
+/// With a burst near the rate the upper lane's permits take nine seconds to gather; the floor is owed nine
+/// batches for them.
+#[test]
+fn the_floor_is_given_beside_batches_that_take_long_to_gather() {
+    let rate = Rate::with_burst(1_000, 900).unwrap();
+    let mut lanes = [(900, None), (10, None)];
+    let (taken, worst) = play(rate, 100, &mut lanes, 40_000, 10, |_, _| true);
+    assert!(worst <= 100, "{worst}");
+    assert!((2_400..=4_000).contains(&taken[1]), "{taken:?} in 400 s");
+}
+
 /// A slow downstream takes one batch each 100 ms, less than the floor of the pool's refill.
 #[test]
 fn where_less_leaves_than_the_floor_the_upper_lane_still_gets_its_share() {

@@ -191,7 +191,7 @@ fn run_set(set: &SetArgs) -> bool {
         println!("{}", serde_json::to_string(&smallest).unwrap_or_default());
     }
     if !result.missed.is_empty() {
-        eprintln!("too weak: never met {:?}", result.missed);
+        eprintln!("too weak: met too seldom: {:?}", result.missed);
     }
     if result.is_short {
         eprintln!("too weak: {} seeds, {} were wanted", result.seeds, set.least);

@@ -8,7 +8,7 @@ use hongbao_engine::store::{Applied, Rows as StoreRows, StoreError, Visit};
 
 use super::driving::{Driven, person, sent, stores, told, wait_until};
 use super::*;
-use crate::downstream::{Completed, Downstream, Outcome, Ticket, Told};
+use crate::downstream::{Completed, Downstream, Outcome, Outcomes, Ticket, Told};
 use crate::faulty_log::{Calls, FaultyLog};
 
 fn wait_until_full(log: &FaultyLog) {
@@ -296,23 +296,32 @@ fn a_book_is_folded_without_room_and_committed_when_there_is_some() {
     let (log, memory) = (durable_log(1), Arc::new(MemoryStore::new()));
     let mut process = Process::open(&log, &memory, LedgerLimits::default()).unwrap();
     let text = "c".repeat(400_000);
-    for n in 0..20 {
+    let record = |n: u64| {
         // Two people in turn, so that rows of one commit change those of the one before.
         let act_id = format!("u{}", n % 2);
-        let record = large_order(&format!("{act_id}_s_{n}_t_0"), &act_id, "COUPON/0", 1, &text);
-        process.shard.credit(&batch(P0, &[record])).unwrap();
+        large_order(&format!("{act_id}_s_{n}_t_0"), &act_id, "COUPON/0", 1, &text)
+    };
+    for n in 0..20 {
+        process.shard.credit(&batch(P0, &[record(n)])).unwrap();
         process.shard.append().unwrap();
     }
     let store = Arc::new(BrokenStore::new(memory.clone(), StoreError::Full("told to".to_owned())));
     let mut shard = Shard::open(P0, log.clone(), store.clone(), small()).unwrap();
-    assert_eq!((shard.uncommitted(), memory.applied().unwrap().offset), (20, 0));
-    assert!(shard.is_full(), "nothing new until there is room (I29)");
+    let folded = shard.uncommitted();
+    assert!((12..20).contains(&folded), "{folded}: four commits' worth, and the rest waits (I29)");
+    assert!(shard.is_full(), "nothing is decided until the book is folded");
+    assert_eq!(memory.applied().unwrap().offset, 0);
     store.mend();
     let committer = Committer::manual(log.clone(), 1);
     assert!(shard.commit(&committer, false).unwrap());
     committer.run_ready();
     let first = check_store(&log, P0, &memory);
-    assert!((1..20).contains(&first), "{first} found no room before");
-    Process { shard, committer }.commit_all();
+    assert!((1..12).contains(&first), "{first} found no room before");
+    assert!(shard.is_full(), "less is uncommitted, and the book's end is not folded yet");
+    let mut process = Process { shard, committer };
+    process.commit_all();
     assert_eq!(check_store(&log, P0, &memory), 20);
+    assert!(!process.shard.is_full());
+    let outcomes = process.shard.credit(&batch(P0, &[record(19)])).unwrap();
+    assert_eq!(outcomes, Outcomes::Each(vec![Outcome::AlreadyCredited]));
 }

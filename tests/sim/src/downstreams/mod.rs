@@ -44,4 +44,6 @@ pub struct Breach {
     pub order_no: String,
     /// What happened.
     pub what: String,
+    /// Whether a sender may do it that knows nothing of what it sent before.
+    pub may_follow_loss: bool,
 }

@@ -242,12 +242,14 @@ impl Partner {
     fn arrive(&mut self, item: &Item, attempt: u64, moment: Moment) {
         let (keys, timeout_ms) = (self.options.keys, self.options.timeout_ms);
         let entry = self.book.entry(item.key.clone()).or_default();
-        let mut breach = |invariant, what: String| {
-            self.breaches.push(Breach { invariant, order_no: item.order_no.clone(), what });
-        };
         if item.key != format!("{NAMESPACE}/{}", item.order_no) {
-            breach("I13", format!("sent with the key {}", item.key));
+            let (order_no, what) = (item.order_no.clone(), format!("sent with the key {}", item.key));
+            self.breaches.push(Breach { invariant: "I13", order_no, what, may_follow_loss: false });
         }
+        let mut breach = |invariant, what: String| {
+            let order_no = item.order_no.clone();
+            self.breaches.push(Breach { invariant, order_no, what, may_follow_loss: true });
+        };
         if entry.body.is_empty() {
             entry.body.clone_from(&item.body);
         } else if entry.body != item.body {
@@ -436,7 +438,7 @@ impl Partner {
         if entry.effects_ms.len() > 1 && !entry.is_excused {
             let order_no = key.split_once('/').map_or(key, |(_, order_no)| order_no).to_owned();
             let what = format!("took effect at {:?}", entry.effects_ms);
-            self.breaches.push(Breach { invariant: "I10", order_no, what });
+            self.breaches.push(Breach { invariant: "I10", order_no, what, may_follow_loss: true });
         }
     }
 

@@ -74,7 +74,12 @@ impl<D: Downstream> Watched<D> {
     }
 
     fn breach(&self, invariant: &'static str, what: String) {
-        self.parts.watch.lock().breaches.push(Breach { invariant, order_no: String::new(), what });
+        self.parts.watch.lock().breaches.push(Breach {
+            invariant,
+            order_no: String::new(),
+            what,
+            may_follow_loss: false,
+        });
     }
 
     fn open(&mut self, ticket: Ticket, is_send: bool) {

@@ -74,7 +74,7 @@ pub fn command(hunt: &Hunt) -> Result<bool, String> {
     }
     let more = json!({
         "mutants": simulated, "caught": caught.len(), "missed": missed,
-        "median_seeds": median, "worst_seeds": worst, "broken_seed": broken,
+        "median_seeds": median, "worst_seeds": worst, "too_slow": !is_quick, "broken_seed": broken,
     });
     let violations = missed.len() + usize::from(broken.is_some());
     let line = stats.line("sim mutants", tried, violations, clock.monotonic());

@@ -205,7 +205,7 @@ impl Scope<'_> {
         report: &mut Report,
         counts: &mut Counts,
     ) -> Result<(), AuditError> {
-        let mut all = Report::new();
+        let mut all = Report::with_every_detail();
         self.all_effects(at, journal, &mut all, counts)?;
         let is_lost =
             |what: &&String| order_in(what).is_some_and(|order_no| self.lost_orders.contains(&order_no));

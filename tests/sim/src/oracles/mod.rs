@@ -48,7 +48,7 @@ impl Violation {
     /// What a downstream found.
     #[must_use]
     pub fn of(breach: Breach) -> Self {
-        let Breach { invariant, order_no, what } = breach;
+        let Breach { invariant, order_no, what, .. } = breach;
         let what = format!("order {order_no}: {what}");
         Self { invariant: invariant.to_owned(), what, order_no: Some(order_no) }
     }
@@ -143,6 +143,7 @@ impl<'l> Oracles<'l> {
         let opened = opened.map_err(|error| Violation::new("I26", error.to_string()))?;
         self.journals[usize::from(partition)] = opened;
         self.reports[usize::from(partition)] = Report::new();
+        // Totals are those of all partitions.
         self.served.clear();
         self.low_water.retain(|(of, _), _| *of != partition);
         Ok(())

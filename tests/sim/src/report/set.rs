@@ -252,6 +252,7 @@ impl SetResult {
             "simulated_days": round(stats.virtual_ms as f64 / 86_400_000.0),
             "hash": format!("{:016x}", self.hash),
             "missed": self.missed,
+            "short": self.is_short,
             "strong": self.is_strong(),
             "seen": stats.seen,
         });

@@ -98,7 +98,7 @@ impl World<'_, '_> {
                 partner.excuse(&key);
             } else if since_ms >= life_ms {
                 let what = format!("sent again after {since_ms} ms, keys last {life_ms} ms");
-                breaches.push(Breach { invariant: "I14", order_no, what });
+                breaches.push(Breach { invariant: "I14", order_no, what, may_follow_loss: true });
             }
         }
         // What left too late is told first, then what came of it.

@@ -2,8 +2,8 @@
 //!
 //! A log that loses its end where no store and no gap tells of it is a log that goes on from an earlier
 //! place: everything must go on from there, and is judged by what is left. Nobody knows any more what the
-//! lost records said: the orders that they named may be sent once more, and what clients delivered with
-//! them need not be known.
+//! lost records said: orders of which an acceptance or an attempt is lost may be sent once more, and what
+//! clients delivered with them need not be known.
 
 use hongbao_audit::Journal;
 use hongbao_processors::intake::{AWARDS, JOURNAL};
@@ -50,10 +50,14 @@ impl World<'_, '_> {
                 continue;
             }
             self.stats.sometimes("loss.judged", 1);
-            let named = named_by(&lost, self.oracles.journal(partition));
-            self.lost_orders.extend(named);
+            let Named { in_facts, in_passing } = named_by(&lost, self.oracles.journal(partition));
             self.oracles.reopen(partition)?;
             self.oracles.forget_cash(partition);
+            let advanced = self.oracles.advance(partition, self.estate.clock.now_ms());
+            self.weigh(advanced)?;
+            let journal = self.oracles.journal(partition);
+            let in_passing = in_passing.into_iter().filter(|order_no| journal.order(order_no).is_none());
+            self.lost_orders.extend(in_facts.into_iter().chain(in_passing));
         }
         Ok(())
     }
@@ -93,21 +97,30 @@ impl World<'_, '_> {
     }
 }
 
-/// The orders that lost records name; `journal` is as it was before.
-fn named_by(lost: &[(String, Vec<Vec<u8>>)], journal: &Journal) -> Vec<String> {
+/// The orders that lost records name.
+#[derive(Default)]
+struct Named {
+    /// Whose acceptance, or an attempt, is lost.
+    in_facts: Vec<String>,
+    /// Of which an award or its refusal is lost: where the acceptance is left, it was a repeat.
+    in_passing: Vec<String>,
+}
+
+/// `journal` is as it was before.
+fn named_by(lost: &[(String, Vec<Vec<u8>>)], journal: &Journal) -> Named {
     let of = |topic: &'static str| {
         lost.iter().filter(move |(name, _)| name == topic).flat_map(|(_, records)| records)
     };
-    let mut named = Vec::new();
+    let mut named = Named::default();
     for award in of(AWARDS).filter_map(|record| Award::decode(record).ok()) {
-        named.push(award.order_no.to_owned());
+        named.in_passing.push(award.order_no.to_owned());
     }
     for fact in of(JOURNAL).filter_map(|record| Fact::decode(record).ok()) {
         match fact {
-            Fact::Accepted(fact) => named.push(fact.award.order_no.to_owned()),
-            Fact::Rejected(fact) => named.push(fact.order_no.to_owned()),
-            Fact::Conflict(fact) => named.push(fact.order_no.to_owned()),
-            Fact::Credit(fact) => named.extend(orders_of(&fact, journal)),
+            Fact::Accepted(fact) => named.in_facts.push(fact.award.order_no.to_owned()),
+            Fact::Rejected(fact) => named.in_passing.push(fact.order_no.to_owned()),
+            Fact::Conflict(fact) => named.in_passing.push(fact.order_no.to_owned()),
+            Fact::Credit(fact) => named.in_facts.extend(orders_of(&fact, journal)),
             Fact::Opened(_) | Fact::Ticked(_) | Fact::SettingsChanged(_) => {}
         }
     }

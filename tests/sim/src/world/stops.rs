@@ -126,9 +126,8 @@ impl World<'_, '_> {
     /// # Errors
     /// The violation.
     pub(super) fn explain_stops(&mut self) -> Result<(), Violation> {
-        let mut stops = self.stops();
-        stops.retain(|stopped| !stopped.contains(ENDED));
-        stops.iter().try_for_each(|stopped| self.explain(stopped))
+        let stops = self.stops();
+        stops.iter().filter_map(|stopped| but_ended(stopped)).try_for_each(|stopped| self.explain(&stopped))
     }
 
     /// The same of a process that should be gone.
@@ -137,8 +136,8 @@ impl World<'_, '_> {
     /// The violation.
     pub(super) fn explain_stops_of(&self, process: &Process) -> Result<(), Violation> {
         let stops = self.stops_of(process, halts_of(process));
-        let mut stops = process.failed.iter().chain(&stops).filter(|stopped| !stopped.contains(ENDED));
-        stops.try_for_each(|stopped| self.explain(stopped))
+        let mut stops = process.failed.iter().chain(&stops).filter_map(|stopped| but_ended(stopped));
+        stops.try_for_each(|stopped| self.explain(&stopped))
     }
 
     /// What the operator looks at before time passes: starts again what has stopped.
@@ -187,4 +186,10 @@ fn halts_of(process: &Process) -> Vec<(u16, String, String)> {
         }
     }
     halts
+}
+
+/// Why something has stopped, if not only because the process ended.
+fn but_ended(stopped: &str) -> Option<String> {
+    let reasons: Vec<&str> = stopped.split("; ").filter(|reason| !reason.contains(ENDED)).collect();
+    (!reasons.is_empty()).then(|| reasons.join("; "))
 }

@@ -236,7 +236,7 @@ impl World<'_, '_> {
             breaches.append(&mut self.breaches_of(&mut partner.lock()));
         }
         for breach in breaches {
-            if !self.may_repeat(&breach.order_no) {
+            if !(breach.may_follow_loss && self.may_repeat(&breach.order_no)) {
                 self.weigh_breach(breach)?;
             }
         }
