@@ -15,6 +15,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
+#[path = "crashes/src/attempts.rs"]
+mod attempts;
 mod driver;
 
 use std::path::PathBuf;
@@ -51,6 +53,13 @@ fn every_case_comes_out_as_written() {
 fn simulated_profiles_are_the_ones_that_a_topology_knows() {
     let there: &[&str] = &hongbao_sinks::simulated::Profile::NAMES;
     assert_eq!(hongbao_topology::limits::SIMULATED_PROFILES, there);
+}
+
+/// The crash harness, which knows no dispatcher, judges reports by the attempts that one makes (I11).
+#[test]
+fn the_crash_harness_counts_as_many_attempts_as_the_dispatcher_makes() {
+    let policy = hongbao_sinks::dispatch::Policy::default();
+    assert_eq!(attempts::ATTEMPTS_MAX, u64::from(policy.attempts_max));
 }
 
 /// What a case cannot say is refused, so that no expectation is skipped for a typing error.

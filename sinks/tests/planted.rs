@@ -11,6 +11,8 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use hongbao_engine::clock::SystemClock;
+#[cfg(feature = "mutants")]
+use hongbao_engine::mutants::Below;
 use hongbao_engine::partition::Partition;
 use hongbao_schemas::order::Order;
 use hongbao_sinks::batch::{Batch, Part};
@@ -122,16 +124,5 @@ fn what_took_effect_without_an_answer_is_not_sent_again() {
 fn an_unanswered_request_is_paid_once() {
     what_took_effect_without_an_answer_is_not_sent_again();
     #[cfg(feature = "mutants")]
-    {
-        use hongbao_engine::mutants::{Below, Mutant, plant};
-        for mutant in Below::HTTP.mutants {
-            plant(*mutant);
-            let is_caught =
-                std::panic::catch_unwind(what_took_effect_without_an_answer_is_not_sent_again).is_err();
-            plant(Mutant::None);
-            // `scripts/sim` counts these lines.
-            println!("{mutant:?} {}: {}", if is_caught { "caught" } else { "MISSED" }, mutant.what());
-            assert!(is_caught, "{mutant:?} MISSED");
-        }
-    }
+    Below::HTTP.are_caught(|_| what_took_effect_without_an_answer_is_not_sent_again);
 }

@@ -1,6 +1,7 @@
 //! Planted bugs, to find out whether the simulator and the tests of the segment log would notice
 //! them. They exist only with the feature `mutants`; without it [`mutant!`](crate::mutant) is the constant `false`.
 
+use std::panic::catch_unwind;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 /// Declares the mutants with what each one is.
@@ -161,6 +162,26 @@ impl Below {
 
     /// All of it.
     pub const ALL: [Self; 4] = [Self::SEGMENTS, Self::STORES, Self::API, Self::HTTP];
+
+    /// Plants each of these bugs in turn, for the whole process, in which no other test may run. A bug is
+    /// caught when its scenario panics with it and does not without it. What became of each is told on stdout,
+    /// where `scripts/planted` and `scripts/sim` look for it.
+    ///
+    /// # Panics
+    /// A scenario breaks without its bug, or a bug was missed.
+    pub fn are_caught(self, scenario: fn(Mutant) -> fn()) {
+        let mut missed = Vec::new();
+        for mutant in self.mutants {
+            let play = scenario(*mutant);
+            play();
+            plant(*mutant);
+            let is_caught = catch_unwind(play).is_err();
+            plant(Mutant::None);
+            println!("{mutant:?} {}: {}", if is_caught { "caught" } else { "MISSED" }, mutant.what());
+            missed.extend((!is_caught).then_some(*mutant));
+        }
+        assert!(missed.is_empty(), "{missed:?} missed");
+    }
 }
 
 impl Mutant {

@@ -4,6 +4,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
+#[cfg(feature = "mutants")]
+use hongbao_engine::mutants::Below;
 use hongbao_engine::store::{Applied, Rows, Store};
 use hongbao_rocks::{RocksEnv, RocksStore};
 
@@ -37,15 +39,5 @@ fn the_file_with_the_offset_is_lost() {
 fn a_commit_is_there_as_a_whole_or_not_at_all() {
     the_file_with_the_offset_is_lost();
     #[cfg(feature = "mutants")]
-    {
-        use hongbao_engine::mutants::{Below, Mutant, plant};
-        for mutant in Below::STORES.mutants {
-            plant(*mutant);
-            let is_caught = std::panic::catch_unwind(the_file_with_the_offset_is_lost).is_err();
-            plant(Mutant::None);
-            // `scripts/sim` counts these lines.
-            println!("{mutant:?} {}: {}", if is_caught { "caught" } else { "MISSED" }, mutant.what());
-            assert!(is_caught, "{mutant:?} MISSED");
-        }
-    }
+    Below::STORES.are_caught(|_| the_file_with_the_offset_is_lost);
 }

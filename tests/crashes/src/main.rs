@@ -2,6 +2,7 @@
 //! and a hostile system. `scripts/crash` builds what it needs and calls it; `docs/TESTING.md` says
 //! what each part covers.
 
+mod attempts;
 mod ci;
 mod faults;
 mod figures;
@@ -14,6 +15,7 @@ mod kills;
 mod process;
 mod reports;
 mod rig;
+mod segment_file;
 mod story;
 mod topology;
 mod traffic;

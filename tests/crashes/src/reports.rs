@@ -10,13 +10,11 @@ use hongbao_engine::partition::Partition;
 use hongbao_schemas::journal::{CreditFact, CreditStage, Fact};
 use hongbao_segments::SegmentLog;
 
+use crate::attempts::ATTEMPTS_MAX;
 use crate::rig::{Effects, KeyDigest, key_digest};
 use crate::story::each_record_of;
 use crate::topology::Keys;
 
-/// Attempts after which an order is reported although its key still lives: the dispatcher's policy, which no
-/// topology changes.
-const ATTEMPTS_MAX: u64 = 16;
 /// How the reason of a report begins when the downstream was asked and did not have the order.
 const ASKED_AND_ABSENT: &str = "absent";
 
@@ -249,7 +247,8 @@ mod tests {
 
     #[test]
     fn with_a_living_key_an_order_is_reported_after_all_attempts_only() {
-        for (attempts, is_allowed) in [(1, false), (15, false), (16, true)] {
+        let most = ATTEMPTS_MAX as usize;
+        for (attempts, is_allowed) in [(1, false), (most - 1, false), (most, true)] {
             let mut stages = [Started, Unknown].repeat(attempts);
             stages.push(Reported);
             let reports = told(&stages, "absent, too many attempts");

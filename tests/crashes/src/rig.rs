@@ -1,7 +1,7 @@
 //! What a node under test stands in: a folder with topology and data, the address that it serves,
 //! and a downstream outside that is never killed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
@@ -15,6 +15,7 @@ use crate::finding::{caused, found};
 use crate::http::Connection;
 use crate::process::{End, Patience, Process, free_address, too_slow};
 use crate::topology::{CAMPAIGN, Keys, NAME, Shape, topology};
+use crate::traffic::Order;
 use crate::wait::pause;
 
 /// Small segments and frequent commits: a few hundred awards roll, seal, commit and merge.
@@ -39,7 +40,11 @@ pub struct Mall {
     process: Process,
     /// Its book on disk.
     book: PathBuf,
+    /// Keys of all orders that may come, of whatever data folder: some come late. Some bytes for each.
+    expected: BTreeSet<KeyDigest>,
+    /// Where it listens.
     pub address: SocketAddr,
+    /// What it knows of idempotency keys.
     pub keys: Keys,
 }
 
@@ -52,6 +57,7 @@ pub type KeyDigest = [u8; 16];
 /// How often an order took effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Effects {
+    /// How often; more than once is money given twice.
     pub count: u64,
     /// When it did first, in milliseconds since the Unix epoch.
     pub first_ms: i64,
@@ -70,8 +76,11 @@ pub fn key_digest(order_no: &str) -> KeyDigest {
 /// What really happened there.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct MallBook {
+    /// Effects in all.
     pub effects: u64,
+    /// Effects of a key that had taken effect before (I10).
     pub double_effects: u64,
+    /// Items whose key came before with another payload (I13).
     pub mismatches: u64,
 }
 
@@ -89,7 +98,7 @@ impl Mall {
             ["downstream", "--listen", &listen, "--profile", profile, "--seed", &seed, "--book", &book];
         let process = Process::start(program, &arguments, &[], &folder.join("mall.log"))?;
         let keys = Keys::of_profile(profile);
-        let mut mall = Self { process, book: path, address, keys };
+        let mut mall = Self { process, book: path, expected: BTreeSet::new(), address, keys };
         until("the downstream answers", || {
             if mall.process.ended()?.is_some() {
                 return Err(found(format!("the downstream: {}", mall.process.tells())));
@@ -131,6 +140,21 @@ impl Mall {
         Ok(effects)
     }
 
+    /// These orders may come from now on, whatever becomes of their acknowledgement.
+    pub fn may_get<'o>(&mut self, orders: impl Iterator<Item = &'o Order>) {
+        self.expected.extend(orders.map(|order| key_digest(&order.order_no)));
+    }
+
+    /// What of its effects should not be, told (I10, I13). Orders are named where `names` knows their keys.
+    #[must_use]
+    pub fn wrong(
+        &self,
+        effects: &BTreeMap<KeyDigest, Effects>,
+        names: &BTreeMap<KeyDigest, String>,
+    ) -> Vec<String> {
+        wrong_effects(effects, &self.expected, names)
+    }
+
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
         self.process.signal(signal);
@@ -151,10 +175,40 @@ impl Mall {
     }
 }
 
+/// An order that comes under another key than its own is paid twice, and no count of double effects shows
+/// it: no effect may be under a key that is not expected (I13), and none may be a second one (I10). The first
+/// of each is told, with how many more there are.
+fn wrong_effects(
+    effects: &BTreeMap<KeyDigest, Effects>,
+    expected: &BTreeSet<KeyDigest>,
+    names: &BTreeMap<KeyDigest, String>,
+) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let mut strange = effects.iter().filter(|(key, _)| !expected.contains(*key));
+    if let Some((key, known)) = strange.next() {
+        let (digest, more) = (u128::from_be_bytes(*key), strange.count());
+        wrong.push(format!(
+            "I13: a key is of no order that was sent: its digest is {digest:032x}, {known:?}; {more} more"
+        ));
+    }
+    let mut double = effects.iter().filter(|(_, known)| known.count > 1);
+    if let Some((key, known)) = double.next() {
+        let (digest, more) = (u128::from_be_bytes(*key), double.count());
+        let name = names.get(key).map_or("an order of another time", String::as_str);
+        wrong.push(format!(
+            "I10: {name} took effect {} times, its key has digest {digest:032x}; {more} more",
+            known.count
+        ));
+    }
+    wrong
+}
+
 /// The place of one node.
 pub struct Rig {
     program: PathBuf,
+    /// Its folder, with topology, campaigns, data and what its processes said.
     pub folder: PathBuf,
+    /// Where the node listens.
     pub address: SocketAddr,
 }
 
@@ -292,5 +346,32 @@ pub fn until<T>(what: &str, mut look: impl FnMut() -> io::Result<Option<T>>) -> 
             return Err(too_slow(format!("not in time: {what}")));
         }
         pause(LOOK_EVERY);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn effects_under_foreign_keys_and_second_ones_are_told() {
+        let keys = |numbers: &[&str]| numbers.iter().map(|number| key_digest(number)).collect();
+        let told = |sent: &[&str], counts: &[(&str, u64)]| {
+            let effect = |(number, count): &(&str, u64)| {
+                (key_digest(number), Effects { count: *count, first_ms: 7 })
+            };
+            let effects = counts.iter().map(effect).collect();
+            let names = BTreeMap::from([(key_digest("a"), "a".to_owned())]);
+            wrong_effects(&effects, &keys(sent), &names).join("\n")
+        };
+        assert_eq!(told(&["a", "b"], &[]), "");
+        assert_eq!(told(&["a", "b"], &[("a", 1), ("b", 1)]), "");
+        let foreign = told(&["a", "b"], &[("a", 1), ("a again", 1), ("b", 1)]);
+        assert!(foreign.starts_with("I13: ") && foreign.ends_with("; 0 more"), "{foreign}");
+        let both = told(&[], &[("a", 1), ("b", 1)]);
+        assert!(both.starts_with("I13: ") && both.ends_with("; 1 more"), "{both}");
+        let twice = told(&["a", "b"], &[("a", 2), ("b", 1)]);
+        assert!(twice.starts_with("I10: a took effect 2 times") && twice.ends_with("; 0 more"), "{twice}");
+        assert!(told(&["b"], &[("b", 3)]).starts_with("I10: an order of another time took effect 3 times"));
     }
 }

@@ -1,6 +1,6 @@
 //! One data folder from its first award to the comparison of all books at the end.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -18,8 +18,8 @@ use crate::finding::{found, or_violation};
 use crate::http::Connection;
 use crate::process::{End, Patience, Process};
 use crate::reports::{Allowed, Reports};
-use crate::rig::{DEADLINE, Mall, MallBook, Rig, key_digest};
-use crate::traffic::Traffic;
+use crate::rig::{DEADLINE, KeyDigest, Mall, MallBook, Rig, key_digest};
+use crate::traffic::{COUPON, PENDANT, Traffic};
 use crate::wait::{Dice, pause};
 
 /// Time between two requests: the places shall be passed, not the machine be loaded.
@@ -27,12 +27,17 @@ const PACE: Duration = Duration::from_millis(2);
 
 /// A data folder, who sends to it, and who gets from it.
 pub struct Story<'a> {
+    /// Where the node stands.
     pub rig: Rig,
+    /// Who gives the coupons; it may have served other folders before.
     pub mall: &'a mut Mall,
+    /// Who sends awards, and what was acknowledged to them.
     pub traffic: Traffic,
+    /// Chooses what is left to chance.
     pub dice: Dice,
     /// What the downstream had before.
     before: MallBook,
+    /// Attempts that the journal says were unknown for a time.
     pub unknown_outcomes: u64,
     /// Orders of the downstream outside that ended as reported.
     pub reported: u64,
@@ -40,6 +45,7 @@ pub struct Story<'a> {
     pub unanswered: u64,
     /// Kills, and ends for other reasons before the comparison.
     pub crashes: u64,
+    /// What must not be, told; nothing is compared any more once there is one.
     pub violations: Vec<String>,
 }
 
@@ -69,11 +75,19 @@ impl<'a> Story<'a> {
         self.violations.push(what.into());
     }
 
+    /// The next request. The downstream's book may hold its orders from now on: whoever gets no
+    /// acknowledgement does not know whether they are in the log, and will be paid.
+    pub fn batch(&mut self, items: u64) -> Vec<u8> {
+        let batch = self.traffic.batch(items);
+        self.mall.may_get(self.traffic.open().filter(|order| order.reward_type == COUPON));
+        batch
+    }
+
     /// Sends one batch. The connection is gone when there was no answer.
     pub fn send(&mut self, mut api: Connection) -> Option<Connection> {
         pause(PACE);
         let items = 2 + self.dice.below(20);
-        let batch = self.traffic.batch(items);
+        let batch = self.batch(items);
         match api.post("/v1/awards", &batch).ok()?.status {
             200 | 202 => self.traffic.acknowledge(),
             503 => {}
@@ -161,7 +175,7 @@ impl<'a> Story<'a> {
 
     /// Every lane has ended what was acknowledged for it (I11).
     fn lanes_end(&mut self, lanes: &[Value]) {
-        for (name, reward_type) in [("cash", "cash"), ("coupon", "coupon.film"), ("other", "pendant")] {
+        for (name, reward_type) in [("cash", "cash"), ("coupon", COUPON), ("other", PENDANT)] {
             let orders = self.traffic.acknowledged().values();
             let expected = orders.filter(|order| order.reward_type == reward_type).count() as u64;
             let lane = lanes.iter().find(|lane| lane["lane"] == name);
@@ -222,13 +236,12 @@ impl<'a> Story<'a> {
         let (credited, reported) = (count("credited"), count("reported"));
         // A late effect of an order of another folder may come at any time, so that those of this one count.
         let all = self.mall.effects()?;
-        let own = self.traffic.acknowledged().values().filter(|order| order.reward_type == "coupon.film");
-        let times = |order_no: &str| all.get(&key_digest(order_no)).map_or(0, |effects| effects.count);
-        let own: Vec<(String, u64)> =
-            own.map(|order| (order.order_no.clone(), times(&order.order_no))).collect();
-        let effects: u64 = own.iter().map(|(_, count)| count).sum();
-        if let Some((order_no, count)) = own.iter().find(|(_, count)| *count > 1) {
-            self.violated(format!("I10: {order_no} took effect {count} times"));
+        let own = self.traffic.sent().filter(|order| order.reward_type == COUPON);
+        let own: BTreeMap<KeyDigest, String> =
+            own.map(|order| (key_digest(&order.order_no), order.order_no.clone())).collect();
+        let effects: u64 = own.keys().filter_map(|key| all.get(key)).map(|known| known.count).sum();
+        for wrong in self.mall.wrong(&all, &own) {
+            self.violated(wrong);
         }
         if after.double_effects != before.double_effects || after.mismatches != before.mismatches {
             self.violated(format!("I10, I13: {before:?} before, {after:?} now"));

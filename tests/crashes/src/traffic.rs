@@ -7,7 +7,12 @@ use crate::wait::Dice;
 
 /// What the lanes take: scene, reward type, share in hundred, largest amount.
 const SCENES: [(&str, &str, u64, u64); 3] =
-    [("rain", "cash", 50, 20_000), ("film", "coupon.film", 40, 2), ("firework", "pendant", 10, 1)];
+    [("rain", "cash", 50, 20_000), ("film", COUPON, 40, 2), ("firework", PENDANT, 10, 1)];
+
+/// Reward type of what always goes to the downstream outside.
+pub const COUPON: &str = "coupon.film";
+/// Reward type of what goes there where [`Pendants`](crate::rig::Pendants) are given outside.
+pub const PENDANT: &str = "pendant";
 
 const PEOPLE: u64 = 40;
 
@@ -29,8 +34,11 @@ pub struct Traffic {
 /// An award as it was sent.
 #[derive(Clone, Debug)]
 pub struct Order {
+    /// Its number, which no other order at the same downstream has.
     pub order_no: String,
+    /// Its reward type, which decides its lane.
     pub reward_type: &'static str,
+    /// It as JSON, with the end of the line.
     line: String,
 }
 
@@ -61,10 +69,14 @@ impl Traffic {
         }
     }
 
-    /// Order numbers of the batch that waits for its acknowledgement.
-    #[must_use]
-    pub fn open_order_numbers(&self) -> Vec<String> {
-        self.open.iter().flatten().map(|order| order.order_no.clone()).collect()
+    /// Orders of the batch that waits for its acknowledgement: they may be in the log, and be paid.
+    pub fn open(&self) -> impl Iterator<Item = &Order> {
+        self.open.iter().flatten()
+    }
+
+    /// All orders that were sent, acknowledged or not.
+    pub fn sent(&self) -> impl Iterator<Item = &Order> {
+        self.acknowledged.values().chain(self.open())
     }
 
     /// Whether a batch waits for its acknowledgement.

@@ -93,7 +93,7 @@ fn attack(story: &mut Story<'_>) -> io::Result<Vec<(&'static str, u64)>> {
         if let Some(halted) = halted(&open.get("/readyz")?.body) {
             return Ok(Some(Some(halted)));
         }
-        let batch = story.traffic.batch(3);
+        let batch = story.batch(3);
         let is_taken = open.post("/v1/awards", &batch)?.status == 202;
         if is_taken {
             story.traffic.acknowledge();

@@ -1,5 +1,6 @@
 //! `faults`: a hostile system around a node that is not killed: stopped and continued processes, a bad
-//! network in front of the downstream, also of one that knows no keys, a full disk, a sync that fails, syncs that take long.
+//! network in front of the downstream, also of one that knows no keys, a full disk, a sync that fails,
+//! syncs that take long.
 
 mod full;
 mod network;

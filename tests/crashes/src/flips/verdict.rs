@@ -50,6 +50,7 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// Its name among the figures.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Equal => "equal",
@@ -64,13 +65,19 @@ impl Verdict {
 
 /// A node that went on over a damaged folder, and its audit.
 pub struct Ran<'a> {
+    /// What was changed.
     pub damage: &'a Damage,
+    /// The part of the folder that the changed file belongs to.
     pub part: &'a Part,
+    /// What the node showed.
     pub shown: &'a Shown,
     /// Counts of the undamaged folder.
     pub sound: &'a Value,
+    /// What the node said, from its first line on.
     pub said: &'a str,
+    /// How the audit ended.
     pub audit: End,
+    /// What the audit printed.
     pub printed: &'a str,
     /// What the damage may take away unnoticed.
     pub may_lose: Option<Lost>,

@@ -164,6 +164,7 @@ fn one_recording(
     })?;
     let mut wrong = work.wrong.into_inner();
     let book = recording.mall.book()?;
+    let strange = recording.mall.wrong(&recording.mall.effects()?, &BTreeMap::new());
     let mut found = found.lock();
     found.add("stores_seen_before", verifier.shared());
     if verifier.compared() > 0 {
@@ -173,6 +174,8 @@ fn one_recording(
         wrong += 1;
         found.violations.push(format!("I10, I13: the downstream has {book:?}"));
     }
+    wrong += strange.len() as u64;
+    found.violations.extend(strange);
     Ok(wrong)
 }
 

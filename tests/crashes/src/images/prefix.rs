@@ -1,6 +1,8 @@
 //! What a log held when its recorded run had ended, record by record. Whatever a loss of power leaves of it is
 //! the beginning of that in each topic: no hole, no repeat, nothing that was never written.
 
+use std::collections::BTreeSet;
+
 use hongbao_engine::log::Log;
 use hongbao_engine::partition::Partition;
 use hongbao_engine::records::{FrameRef, Offset, ReadBatch};
@@ -37,6 +39,13 @@ impl Written {
     #[must_use]
     pub fn len(&self) -> u64 {
         self.0.iter().map(|records| records.digests.len() as u64).sum()
+    }
+
+    /// Topics with records.
+    #[must_use]
+    pub fn topics(&self) -> BTreeSet<String> {
+        let held = self.0.iter().filter(|records| !records.digests.is_empty());
+        held.map(|records| records.topic.to_owned()).collect()
     }
 
     /// Whether each topic is the beginning of what it was in the end. Nothing trims, so that each begins where
@@ -145,6 +154,7 @@ mod tests {
     fn what_is_left_is_the_beginning_of_each_topic() {
         let whole = written(&[A, F, B, G]);
         assert_eq!(whole.len(), 4);
+        assert!(whole.topics().iter().eq(&TOPICS) && written(&[A]).topics().iter().eq(&TOPICS[..1]));
         for left in [&[][..], &[A], &[A, F], &[A, F, B, G], &[A, B]] {
             assert_eq!(written(left).is_beginning_of(&whole), Ok(()), "{left:?}");
         }

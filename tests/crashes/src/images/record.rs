@@ -13,7 +13,7 @@ use crate::finding::{found, told};
 use crate::process::End;
 use crate::rig::{DEADLINE, Mall, Pendants, Rig};
 use crate::story::{log_of, unknown_outcomes};
-use crate::traffic::Traffic;
+use crate::traffic::{COUPON, PENDANT, Traffic};
 use crate::wait::{Dice, pause};
 
 const BATCHES: u64 = 40;
@@ -54,7 +54,7 @@ impl Recording {
     /// The harness cannot go on.
     pub fn make(images: &Images, home: &Path, dice: &mut Dice) -> io::Result<Self> {
         std::fs::create_dir_all(home)?;
-        let mall = Mall::start(&images.program, home, "flaky", dice.below(u64::MAX))?;
+        let mut mall = Mall::start(&images.program, home, "flaky", dice.below(u64::MAX))?;
         let (folder, pendants) = (home.join("recorded"), Pendants::Outside);
         let rig = Rig::new(&images.program, folder, 1, mall.address, mall.keys, pendants)?;
         let (root, record) = (rig.path("data"), rig.path("trace"));
@@ -70,10 +70,11 @@ impl Recording {
             return Err(failed("the recorded node does not start", process.tells()));
         };
         let mut traffic = Traffic::new("i".to_owned(), dice.below(u64::MAX));
-        let mut acknowledged = Vec::new();
+        let mut acknowledged: Vec<Vec<String>> = Vec::new();
         for _ in 0..BATCHES {
             let batch = traffic.batch(1 + dice.below(BATCH_ITEMS));
-            acknowledged.push(traffic.open_order_numbers());
+            mall.may_get(traffic.open().filter(|order| [COUPON, PENDANT].contains(&order.reward_type)));
+            acknowledged.push(traffic.open().map(|order| order.order_no.clone()).collect());
             let answer = api.post("/v1/awards", &batch);
             let answer = answer.map_err(|error| told(&error, &process.tells()))?;
             match answer.status {

@@ -25,6 +25,7 @@ use super::record::{Promises, Recording};
 use crate::finding::found;
 use crate::process::End;
 use crate::rig::{DEADLINE, Rig};
+use crate::segment_file;
 
 /// As the rig squeezes it.
 const SEGMENT_BYTES: u64 = 128 << 10;
@@ -40,7 +41,7 @@ const STORES: [(&str, &str, &str); 3] = [
     ("ledger/bank/accounts-0", "ledger/bank/book", "book"),
 ];
 
-/// Logs, and all their topics.
+/// Logs, and all their topics. A topic of the recorded run that is not here ends the run.
 const LOGS: [(&str, &[&str]); 2] = [
     ("log", &["awards", "journal", "dlq.intake", "orders.cash", "orders.coupon", "orders.other"]),
     ("ledger/bank/book", &["book"]),
@@ -75,14 +76,18 @@ impl<'a> Verifier<'a> {
     /// A verifier of the images of a recording.
     ///
     /// # Errors
-    /// RocksDB cannot be set up, or the logs of the recorded run cannot be read.
+    /// RocksDB cannot be set up, or the logs of the recorded run cannot be read or hold a topic that is not
+    /// compared.
     pub fn new(recording: &'a Recording) -> io::Result<Self> {
         let rocks = RocksEnv::new(CACHE_BYTES).map_err(io::Error::other)?;
         let mut written = BTreeMap::new();
         for (name, topics) in LOGS {
-            let log = SegmentLog::open_read_only(&recording.rig.data().join(name));
+            let dir = recording.rig.data().join(name);
+            let log = SegmentLog::open_read_only(&dir);
             let (log, _) = log.map_err(|error| found(format!("{name} of the recorded run: {error}")))?;
-            written.insert(name, Written::of(&log, topics).map_err(found)?);
+            let whole = Written::of(&log, topics).map_err(found)?;
+            all_are_compared(name, &whole.topics(), &segment_file::topics(&dir)?)?;
+            written.insert(name, whole);
         }
         Ok(Self { recording, rocks, clock: Arc::new(SystemClock::new()), written, seen: Mutex::default() })
     }
@@ -248,6 +253,15 @@ impl<'a> Verifier<'a> {
     }
 }
 
+/// Fails where a log holds another topic than those that are compared, so that none is left out unseen.
+fn all_are_compared(log: &str, compared: &BTreeSet<String>, held: &BTreeSet<String>) -> io::Result<()> {
+    if held == compared {
+        return Ok(());
+    }
+    let what = format!("{log} holds the topics {held:?}, and {compared:?} would be compared: mend `LOGS`");
+    Err(io::Error::other(what))
+}
+
 /// A digest of all names and files below a folder that decide what is opened: RocksDB writes logs for
 /// people, and does not read them.
 fn files_digest(dir: &Path) -> io::Result<[u8; 32]> {
@@ -282,4 +296,21 @@ fn each_record(log: &SegmentLog, topic: &str, mut each: impl FnMut(&[u8])) -> Ch
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::finding::is_finding;
+
+    #[test]
+    fn a_topic_that_nobody_compares_is_a_trouble_of_the_harness() {
+        let topics = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let told = |compared: &[&str], held: &[&str]| {
+            all_are_compared("log", &topics(compared), &topics(held)).map_err(|error| is_finding(&error))
+        };
+        assert_eq!(told(&["awards", "journal"], &["journal", "awards"]), Ok(()));
+        assert_eq!(told(&["awards"], &["awards", "orders.gift"]), Err(false));
+        assert_eq!(told(&["awards", "journal"], &["awards"]), Err(false));
+    }
 }

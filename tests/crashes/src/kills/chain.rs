@@ -42,22 +42,28 @@ pub struct Tally {
     pub stopped: u64,
     /// Second kills: before a start had recovered from the one before.
     pub in_recovery: u64,
+    /// Awards that were acknowledged.
     pub awards: u64,
+    /// Awards that were sent once more on purpose.
     pub duplicates: u64,
+    /// Attempts that the journal says were unknown for a time.
     pub unknown_outcomes: u64,
     /// Orders that ended as reported.
     pub reported: u64,
     /// What a chain adds whose downstream knows no keys.
     pub without_keys: Keyless,
+    /// What must not be, told.
     pub violations: Vec<String>,
 }
 
 /// What a chain came to whose downstream knows no keys.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Keyless {
+    /// Ends by SIGKILL.
     pub kills: u64,
     /// Attempts of which no answer was ever understood.
     pub unanswered: u64,
+    /// Orders that ended as reported.
     pub reported: u64,
 }
 
@@ -76,8 +82,11 @@ impl Tally {
 
 /// A data folder under attack.
 pub struct Chain<'a> {
+    /// The folder, who sends to it, and who gets from it.
     pub story: Story<'a>,
+    /// Where to kill next; shared with all other chains.
     pub aim: &'a Mutex<Aim>,
+    /// What it came to so far.
     pub tally: Tally,
 }
 
