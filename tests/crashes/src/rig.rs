@@ -357,9 +357,8 @@ mod tests {
     fn effects_under_foreign_keys_and_second_ones_are_told() {
         let keys = |numbers: &[&str]| numbers.iter().map(|number| key_digest(number)).collect();
         let told = |sent: &[&str], counts: &[(&str, u64)]| {
-            let effect = |(number, count): &(&str, u64)| {
-                (key_digest(number), Effects { count: *count, first_ms: 7 })
-            };
+            let effect =
+                |(number, count): &(&str, u64)| (key_digest(number), Effects { count: *count, first_ms: 7 });
             let effects = counts.iter().map(effect).collect();
             let names = BTreeMap::from([(key_digest("a"), "a".to_owned())]);
             wrong_effects(&effects, &keys(sent), &names).join("\n")

@@ -207,7 +207,7 @@ fn a_book_that_is_damaged_at_the_start_stops_its_partition_alone() {
     driven.submit(1, P0, &[cash(1, 5)]);
     driven.submit(2, Partition(1), &[cash(2, 5), cash(3, 5)]);
     let each = vec![Outcome::AlreadyCredited, Outcome::Credited];
-    let credited = Completed::Sent { outcomes: crate::downstream::Outcomes::Each(each), pause: None };
+    let credited = Completed::Sent { outcomes: Outcomes::Each(each), pause: None };
     assert_eq!(driven.completed(2), BTreeMap::from([(1, not_sent()), (2, credited)]));
     let said = driven.ledger.status().halted().unwrap();
     assert!(said.starts_with("partition 0: ") && !said.contains("partition 1"), "{said}");
