@@ -63,6 +63,14 @@ impl Fuse {
         self.reads_count.store(reads_count, Ordering::Relaxed);
     }
 
+    /// Reads for somebody who looks on, at which the process does not end.
+    pub fn look_on<T>(&self, look: impl FnOnce() -> T) -> T {
+        let reads_count = self.reads_count.swap(false, Ordering::Relaxed);
+        let seen = look();
+        self.count_reads(reads_count);
+        seen
+    }
+
     /// From now on this process runs; the one that ran until now is put aside.
     pub fn exchange(&self, wick: &mut Wick) {
         let ran = Wick {
@@ -178,6 +186,7 @@ mod tests {
         fuse.light(1);
         assert!(matches!(fuse.run(|| fuse.check()), Ran::Through(())));
         fuse.count_reads(true);
+        assert!(matches!(fuse.run(|| fuse.look_on(|| fuse.check())), Ran::Through(())), "nor for onlookers");
         assert!(matches!(fuse.run(|| fuse.check()), Ran::Ended));
         fuse.renew();
         fuse.light(1);

@@ -174,14 +174,15 @@ impl World<'_, '_> {
         let Some(process) = &self.process else { return Ok(()) };
         let shrinks = |doom: &Doom| matches!(doom, Doom::Lost { .. } | Doom::Store { is_intake: false, .. });
         if process.is_recovered() && !self.doomed.values().any(shrinks) {
-            let served = self.oracles.serve(&process.reader);
+            let served = self.estate.fuse.look_on(|| self.oracles.serve(&process.reader));
             self.weigh(served)?;
         }
         let Some(process) = self.process.as_ref().filter(|_| !self.doomed.is_empty()) else { return Ok(()) };
         let served = (0_u16..).zip(&process.views).try_for_each(|(partition, views)| {
             let is_sound = !self.doomed.get(&partition).is_some_and(shrinks);
             if is_sound && views.status().is_some_and(|status| status.recovered()) {
-                return self.oracles.serve_of(partition, &process.reader);
+                let oracles = &mut self.oracles;
+                return self.estate.fuse.look_on(|| oracles.serve_of(partition, &process.reader));
             }
             Ok(())
         });
