@@ -104,7 +104,7 @@ impl Shard {
             limits,
         };
         shard.verify_last(applied)?;
-        shard.replay()?;
+        shard.replay(true)?;
         hongbao_engine::kill_point!("ledger.replayed");
         Ok(shard)
     }
@@ -131,8 +131,9 @@ impl Shard {
         Ok(())
     }
 
-    /// Folds the book to its end, or until so much waits for room that the rest has to (I29).
-    fn replay(&mut self) -> Result<(), LedgerError> {
+    /// Folds the book to its end, or until so much waits for a commit that the rest has to (I29). Commits
+    /// on the way while it opens; afterwards other partitions wait for this thread.
+    fn replay(&mut self, is_opening: bool) -> Result<(), LedgerError> {
         let mut batch = ReadBatch::new();
         let (_, end) = self.log.range(self.partition, BOOK_TOPIC)?;
         while self.book_end < end {
@@ -151,11 +152,11 @@ impl Shard {
                 self.book_end = offset + 1;
                 self.last_record_crc = hongbao_engine::records::crc(record);
             }
-            if self.uncommitted() >= self.limits.commit_postings.max(1) {
+            if is_opening && self.uncommitted() >= self.limits.commit_postings.max(1) {
                 self.commit_replayed()?;
-                if self.holds_enough() {
-                    return Ok(());
-                }
+            }
+            if self.book_end < end && self.holds_enough() {
+                return Ok(());
             }
         }
         self.is_replayed = true;
@@ -297,7 +298,7 @@ impl Shard {
             self.orders.committed();
             self.commit = None;
             if !self.is_replayed {
-                self.replay()?;
+                self.replay(false)?;
             }
         }
         let due = self.uncommitted() >= if now { 1 } else { self.limits.commit_postings.max(1) };
