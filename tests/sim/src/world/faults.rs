@@ -113,9 +113,9 @@ impl World<'_, '_> {
             Op::StoreForeign { store, of } => self.exchange(*store, *of),
             Op::StoreDamaged { store: StoreName::Accounts { .. } } => {}
             Op::StoreDamaged { store } => {
-                // Of a lost log nothing more is learnt.
-                let is_lost = self.is_log_lost(store.partition());
-                if let Some(found) = self.store(*store).filter(|_| !is_lost) {
+                // What is wrong already would be forgotten, such as a trim that an old store meets later.
+                let is_doomed = self.doomed.contains_key(&store.partition());
+                if let Some(found) = self.store(*store).filter(|_| !is_doomed) {
                     found.damage();
                     self.forget_halts(store.partition());
                     let is_intake = matches!(store, StoreName::Intake(_));
