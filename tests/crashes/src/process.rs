@@ -200,11 +200,11 @@ const PORTS: (u16, u16) = (12_000, 30_000);
 pub fn free_address() -> io::Result<SocketAddr> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let span = u32::from(PORTS.1 - PORTS.0);
-    // Two harnesses at a time begin at different places.
-    let first = std::process::id().wrapping_mul(997);
+    // A node that is down for a moment holds no port, so that each harness has a host of its own.
+    let [_, _, third, fourth] = std::process::id().to_be_bytes();
     for _ in 0..span {
-        let drawn = first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % span;
-        let address = SocketAddr::from(([127, 0, 0, 1], PORTS.0 + drawn as u16));
+        let drawn = NEXT.fetch_add(1, Ordering::Relaxed) % span;
+        let address = SocketAddr::from(([127, 1, third, fourth], PORTS.0 + drawn as u16));
         if TcpListener::bind(address).is_ok() {
             return Ok(address);
         }
