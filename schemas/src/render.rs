@@ -157,13 +157,15 @@ fn settings_changed(fact: &SettingsChanged<'_>) -> Value {
 fn credit(fact: &CreditFact<'_>) -> Value {
     let ranges: Vec<Value> =
         fact.ranges.iter().map(|range| json!({"first": range.first(), "count": range.count()})).collect();
-    json!({
+    let mut shown = json!({
         "stage": fact.stage.as_str(),
         "lane": fact.lane,
         "at": rfc3339(fact.at_ms),
-        "ranges": ranges,
         "reason": fact.reason,
-    })
+    });
+    // The macro would copy them.
+    shown["ranges"] = Value::Array(ranges);
+    shown
 }
 
 /// Settings as the JSON they are; anything else as hexadecimal.

@@ -18,7 +18,7 @@ use crate::meter::{Bound, bounded};
 use crate::reference;
 
 /// Values of the JSON form beside the text itself.
-const RENDER: Bound = Bound { factor: 256, base: 64 << 10 };
+const RENDER: Bound = Bound { factor: 512, base: 64 << 10 };
 /// 0001-01-01 to 9999-12-31: times outside are numbers in JSON, and are read as such.
 const RFC3339_MS: std::ops::Range<i64> = -62_135_596_800_000..253_402_300_800_000;
 
